@@ -8,6 +8,7 @@
     ├── QueryError             an ad-hoc query was refused or failed           → exit 2
     ├── UnreadableDelivery     one delivered file cannot be read; the run goes on
     └── StoreError             the store cannot be opened, written or trusted  → exit 4
+        ├── StoreMissing       there is none yet, or nothing was ever committed to it
         └── StoreBusy          another process holds it
 
 Anything else that escapes is a defect of audit-kit.
@@ -47,6 +48,10 @@ class UnreadableDelivery(AuditKitError):
 
 
 class StoreError(AuditKitError):
+    pass
+
+
+class StoreMissing(StoreError):
     pass
 
 
