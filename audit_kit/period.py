@@ -109,13 +109,18 @@ def _bounds(starts: str | None, ends: str | None, newest: datetime | None) -> tu
         start = _instant(starts, "--from")
         return start, _moved(start, length, f"--to {ends}")
 
+    # What was typed is read first, so that a slip is not hidden behind an empty store.
+    asked: datetime | timedelta | None = None
+    if starts is not None:
+        counts_back = _DURATION.fullmatch(starts)
+        asked = _duration(starts, "--from") if counts_back else _instant(starts, "--from")
     end = _end_of_log(newest) if ends is None else _instant(ends, "--to")
-    if starts is None:
+    if asked is None:
         start = _moved(end, -_DEFAULT, "the default --from, 90 days before --to,")
-    elif _DURATION.fullmatch(starts):
-        start = _moved(end, -_duration(starts, "--from"), f"--from {starts}")
+    elif isinstance(asked, timedelta):
+        start = _moved(end, -asked, f"--from {starts}")
     else:
-        start = _instant(starts, "--from")
+        start = asked
     if start >= end:
         if ends is None:
             after, cure = "the midnight after the newest event", "give an earlier --from, or --to as well"

@@ -1,0 +1,18 @@
+-- What a check may need, and whether the period has it: `needs` in a check's header names rows of this view.
+CREATE VIEW evidence AS
+SELECT 'events' AS need, count(*) AS row_count, 'the log holds no event in the period' AS absent_because
+FROM events, period WHERE occurred_at >= starts_at AND occurred_at < ends_at
+UNION ALL
+SELECT 'api_calls', count(*), 'the log holds no API call in the period: it shows what was issued, not what was done with it'
+FROM events, period WHERE kind = 'api_call' AND occurred_at >= starts_at AND occurred_at < ends_at
+UNION ALL
+SELECT 'credential_issues', count(*), 'the log holds no credential issue in the period'
+FROM events, period WHERE kind = 'credential_issue' AND occurred_at >= starts_at AND occurred_at < ends_at
+UNION ALL
+SELECT 'decisions', count(*), 'no event of the period states a policy decision'
+FROM events, period WHERE decision IS NOT NULL AND kind <> 'api_call' AND occurred_at >= starts_at AND occurred_at < ends_at
+UNION ALL
+SELECT 'grants', count(*), 'no consent and no credential issue in the log shows what users have granted'
+FROM grants;
+
+COMMENT ON VIEW evidence IS 'What checks need and how much of it the period holds.';
