@@ -7,8 +7,8 @@ Discovery is a glob; there is no list to forget.
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import re
+import runpy
 import tomllib
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -48,7 +48,7 @@ def load_check(path: Path) -> Check:
     refine = path.with_suffix(".py")
     rows = fields.get("rows", "findings")
     if (rows == "series") != refine.is_file():
-        raise CheckError(f"{path}: rows = \"series\" and {refine.name} go together; it has one of the two")
+        raise CheckError(f'{path}: rows = "series" and {refine.name} go together; it has one of the two')
     return Check(
         id=path.stem,
         title=fields["title"],
@@ -78,13 +78,7 @@ def checks_hash(checks: Iterable[Check]) -> str:
 
 def refine_function(check: Check) -> Callable[[pl.DataFrame], pl.DataFrame]:
     """The `refine` of a check whose rows are a series."""
-    assert check.refine_path is not None
-    spec = importlib.util.spec_from_file_location(f"audit_kit_check_{check.id}", check.refine_path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    refine = getattr(module, "refine", None)
+    refine = runpy.run_path(str(check.refine_path)).get("refine")
     if not callable(refine):
         raise CheckError(f"{check.refine_path}: it has no function refine(rows)")
     return refine  # type: ignore[no-any-return]  # what it returns is validated by the runner
@@ -123,7 +117,7 @@ def _fields(path: Path, toml: str) -> dict[str, Any]:
     except ValueError as error:
         raise CheckError(f"{path}:{_line_of(toml, 'severity')}: {error}") from None
     if fields.get("rows", "findings") not in ("findings", "series"):
-        raise CheckError(f"{path}:{_line_of(toml, 'rows')}: rows is \"findings\" or \"series\"")
+        raise CheckError(f'{path}:{_line_of(toml, "rows")}: rows is "findings" or "series"')
     if not fields["controls"] and "no_controls_because" not in fields:
         raise CheckError(f"{path}:{_line_of(toml, 'controls')}: without a control, no_controls_because must say why")
     return fields

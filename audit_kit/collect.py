@@ -21,7 +21,14 @@ from audit_kit.model import DeliveredFile
 from audit_kit.reading import Reader, Staged
 from audit_kit.settings import Settings, Source
 from audit_kit.sources import Listed, fetch_file, list_files
-from audit_kit.store import deliveries_folder, open_store, scratch_connection, write_catalog, write_info, writing
+from audit_kit.store import (
+    deliveries_folder,
+    open_store,
+    scratch_connection,
+    write_catalog,
+    write_info,
+    writing,
+)
 
 _BATCH_BYTES = 64 << 20
 _BATCH_FILES = 500
@@ -221,11 +228,13 @@ def _batches(deliveries: Iterable[Delivery]) -> Iterator[list[Delivery]]:
 
 
 # All that makes an event what it is, as one text: two events are the same where uid and content are.
-_CONTENT = "CAST(row(occurred_at, logged_at, kind, event_name, class_uid, activity_id, outcome, status_code, status_detail, \
-error_code, decision, policy_names, policy_set_id, policy_set_version, user_id, user_email, user_name, actor_user_id, \
-application_id, application_name, delegation_chain, resource_id, resource_name, entity_id, entity_name, requested_scopes, \
-granted_scopes, http_method, http_path, http_status, grant_type, grant_id, grant_expires_at, credential_id, \
-credential_lifetime_seconds, session_id, correlation_id, source_ip, user_agent, zone_id, message) AS VARCHAR)"
+_CONTENT = """CAST(row(
+    occurred_at, logged_at, kind, event_name, class_uid, activity_id, outcome, status_code, status_detail, error_code,
+    decision, policy_names, policy_set_id, policy_set_version, user_id, user_email, user_name, actor_user_id,
+    application_id, application_name, delegation_chain, resource_id, resource_name, entity_id, entity_name,
+    requested_scopes, granted_scopes, http_method, http_path, http_status, grant_type, grant_id, grant_expires_at,
+    credential_id, credential_lifetime_seconds, session_id, correlation_id, source_ip, user_agent, zone_id, message
+) AS VARCHAR)"""
 
 
 def _write_batch(
@@ -269,7 +278,10 @@ def _write_batch(
     files = [_account(connection, d, staged) for d in batch]
     now = datetime.now(UTC)
     for delivery, file in zip(batch, files, strict=True):
-        run("DELETE FROM ingested_files WHERE source = ? AND source_file = ? AND sha256 = ''", [delivery.source, delivery.name])
+        run(
+            "DELETE FROM ingested_files WHERE source = ? AND source_file = ? AND sha256 = ''",
+            [delivery.source, delivery.name],
+        )
         run(
             "INSERT INTO ingested_files VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             [
@@ -287,7 +299,8 @@ def _not_written_meanwhile(connection: duckdb.DuckDBPyConnection, batch: Sequenc
     contents = {d.sha256 for d in batch if d.sha256}
     known = set(
         connection.execute(
-            "SELECT source, source_file, sha256 FROM ingested_files WHERE list_contains(?, sha256)", [sorted(contents)]
+            "SELECT source, source_file, sha256 FROM ingested_files WHERE list_contains(?, sha256)",
+            [sorted(contents)],
         ).fetchall()
     )
     return [d for d in batch if (d.source, d.name, d.sha256) not in known]
@@ -347,11 +360,24 @@ def _account(connection: duckdb.DuckDBPyConnection, delivery: Delivery, staged: 
     reason = delivery.unreadable_because or staged.skipped.get(key)
     if reason is not None:
         return DeliveredFile(
-            delivery.source, delivery.name, "skipped", reason, delivery.sha256, delivery.bytes, 0, 0, 0, 0, 0, None, None
+            delivery.source,
+            delivery.name,
+            "skipped",
+            reason,
+            delivery.sha256,
+            delivery.bytes,
+            0,
+            0,
+            0,
+            0,
+            0,
+            None,
+            None,
         )
     [(in_scope, other, first_us, last_us, duplicate)] = connection.execute(
         "SELECT count(*) FILTER (other_resource IS NULL), count(*) FILTER (other_resource IS NOT NULL), "
-        "epoch_us(min(occurred_at) FILTER (other_resource IS NULL)), epoch_us(max(occurred_at) FILTER (other_resource IS NULL)), "
+        "epoch_us(min(occurred_at) FILTER (other_resource IS NULL)), "
+        "epoch_us(max(occurred_at) FILTER (other_resource IS NULL)), "
         "(SELECT count(*) FROM temp.duplicates WHERE source_file = $1) FROM temp.staging WHERE source_file = $1",
         [key],
     ).fetchall()

@@ -321,7 +321,9 @@ class _Compiler:
         cells = []
         for field, sub_paths in fields.items():
             found_fields = [self._walk(inner, item, wanted, _steps(p), is_top=False) for p in sub_paths]
-            usable = [_clean(_as_text(*f)) for f in found_fields if f is not None and not isinstance(f[1], (dict, list))]
+            usable = [
+                _clean(_as_text(*f)) for f in found_fields if f is not None and not isinstance(f[1], (dict, list))
+            ]
             cells.append(f"'{field}': {_coalesce(usable, 'CAST(NULL AS VARCHAR)')}")
         return f"list_transform({expression}, lambda r: {{{', '.join(cells)}}})", [dict.fromkeys(fields, TEXT)]
 
@@ -513,7 +515,9 @@ def _operation_case(method: str, segments: str, operations: tuple[tuple[str, str
                 for i, segment in enumerate(parts, 1)
             ]
             inner.append(f"WHEN {' AND '.join(tests)} THEN {_literal(name)}")
-        branches.append(f"WHEN len({segments}) = {count} AND {method} = {_literal(verb)} THEN CASE {' '.join(inner)} END")
+        branches.append(
+            f"WHEN len({segments}) = {count} AND {method} = {_literal(verb)} THEN CASE {' '.join(inner)} END"
+        )
     return f"CASE {' '.join(branches)} END"
 
 

@@ -9,7 +9,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from enum import Enum, IntEnum
+from enum import IntEnum, StrEnum
 from pathlib import Path
 from typing import Any
 
@@ -34,25 +34,19 @@ class Severity(IntEnum):
         return self.name.lower()
 
 
-class State(str, Enum):
+class State(StrEnum):
     """A finding is `open`, or `inconclusive` where the log does not allow a verdict."""
 
     OPEN = "open"
     INCONCLUSIVE = "inconclusive"
 
-    def __str__(self) -> str:
-        return self.value
 
-
-class Verdict(str, Enum):
+class Verdict(StrEnum):
     """What a whole check came to."""
 
     FOUND = "found"
     NOTHING_FOUND = "nothing found"
     COULD_NOT_JUDGE = "could not judge"
-
-    def __str__(self) -> str:
-        return self.value
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +90,7 @@ class SampleEvent:
 
 def finding_id(check_id: str, entity: str) -> str:
     """Stable across periods and stores: 12 hex digits of SHA-256 over check and entity."""
-    return hashlib.sha256(f"{check_id}\x1f{entity}".encode()).hexdigest()[:12]
+    return hashlib.sha256(f"{check_id}\x1f{entity}".encode("utf-8", "surrogatepass")).hexdigest()[:12]
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,9 +31,7 @@ _PERIOD_FORMS = "2026, 2026-Q3, 2026-08, 2026-W33, 2026-08-12, or the newest 90d
 _BOUND_FORMS = "a date 2026-08-01, an instant 2026-08-01T12:00:00Z, or a duration 90d, 36h or 2w"
 
 
-def resolve_period(
-    *, period: str | None, starts: str | None, ends: str | None, newest: datetime | None
-) -> Period:
+def resolve_period(*, period: str | None, starts: str | None, ends: str | None, newest: datetime | None) -> Period:
     """The period asked for; `newest` is the instant of the newest event, None where the store has none.
 
     Raises UsageError for anything that is not a period between 1970 and 2200.

@@ -76,7 +76,9 @@ class Reader:
                     shape = self._parquet_shape(path)
                     groups.setdefault(json.dumps(shape), (shape, []))[1].append(path)
                 elif form is None:
-                    raise UnreadableDelivery("not a kind of file that deliveries come in (.parquet, .jsonl, .json, .jsonl.gz)")
+                    raise UnreadableDelivery(
+                        "not a kind of file that deliveries come in (.parquet, .jsonl, .json, .jsonl.gz)"
+                    )
                 else:
                     self._stage_json(path, _events_in(path, form), staged)
             except OddShape:
@@ -126,8 +128,7 @@ class Reader:
         if not paths:
             return
         relation = (
-            "(SELECT *, audit_kit_file AS source_file, file_row_number + 1 AS source_row "
-            f"FROM {_read_parquet(paths)})"
+            f"(SELECT *, audit_kit_file AS source_file, file_row_number + 1 AS source_row FROM {_read_parquet(paths)})"
         )
         self.connection.execute(f"INSERT INTO staging {self.mapping.select(shape, relation)}")
         for name, count in self.connection.execute(
@@ -187,8 +188,9 @@ class Reader:
         rejects: list[Reject] = []
         self.connection.register("docs", _Capsule(_docs(docs, name)))
         doubtful = self.connection.execute(
-            "SELECT source_row, doc FROM docs WHERE NOT json_valid(doc) OR json_type(CASE WHEN json_valid(doc) THEN doc END) "
-            f"<> 'OBJECT' OR regexp_matches(doc, '{_quoted(ODD_JSON)}')"
+            "SELECT source_row, doc FROM docs WHERE NOT json_valid(doc) "
+            "OR json_type(CASE WHEN json_valid(doc) THEN doc END) <> 'OBJECT' "
+            f"OR regexp_matches(doc, '{_quoted(ODD_JSON)}')"
         ).fetchall()
         if doubtful:
             straight = dict(docs)
@@ -202,9 +204,13 @@ class Reader:
                     del straight[row]
                     rejects.append(Reject(name, row, f"not a JSON object: {error}", text))
             self.connection.register("docs", _Capsule(_docs(list(straight.items()), name)))
-            for row, text in self.connection.execute("SELECT source_row, doc FROM docs WHERE NOT json_valid(doc)").fetchall():
+            for row, text in self.connection.execute(
+                "SELECT source_row, doc FROM docs WHERE NOT json_valid(doc)"
+            ).fetchall():
                 del straight[row]
-                rejects.append(Reject(name, row, "not a JSON object: it holds characters that are no Unicode text", text))
+                rejects.append(
+                    Reject(name, row, "not a JSON object: it holds characters that are no Unicode text", text)
+                )
             self.connection.register("docs", _Capsule(_docs(list(straight.items()), name)))
         self.connection.execute(f"INSERT INTO staging {self._json_select}")
         return rejects
@@ -227,7 +233,11 @@ class Reader:
             refused.setdefault(name, {})[row] = reason
         for name, rows in sorted(refused.items()):
             if len(rows) == staged.row_counts[name] and all(r.startswith(NOT_OCSF) for r in rows.values()):
-                self._skip(Path(name), f"not OCSF: none of its {len(rows)} events has a class_uid, type_uid or metadata", staged)
+                self._skip(
+                    Path(name),
+                    f"not OCSF: none of its {len(rows)} events has a class_uid, type_uid or metadata",
+                    staged,
+                )
                 continue
             raw = dict(self._raw_events(Path(name), set(rows)))
             staged.rejects += [Reject(name, row, rows[row], raw.get(row, "")) for row in sorted(rows)]
@@ -305,7 +315,7 @@ def _events_in(path: Path, form: str) -> Iterator[tuple[int, str | Reject]]:
             yield from _lines(lines)
 
 
-def _lines(lines: IO[bytes]) -> Iterator[tuple[int, str | Reject]]:
+def _lines(lines: IO[bytes] | gzip.GzipFile) -> Iterator[tuple[int, str | Reject]]:
     number = 0
     while line := lines.readline(_LONGEST_LINE + 1):
         number += 1
@@ -321,7 +331,15 @@ def _lines(lines: IO[bytes]) -> Iterator[tuple[int, str | Reject]]:
         try:
             yield number, line.decode("utf-8")
         except UnicodeDecodeError as error:
-            yield number, Reject("", number, f"not UTF-8: {error.reason} at byte {error.start}", line.decode("utf-8", "backslashreplace"))
+            yield (
+                number,
+                Reject(
+                    "",
+                    number,
+                    f"not UTF-8: {error.reason} at byte {error.start}",
+                    line.decode("utf-8", "backslashreplace"),
+                ),
+            )
 
 
 def _document(path: Path) -> Iterator[tuple[int, str | Reject]]:
@@ -335,7 +353,9 @@ def _document(path: Path) -> Iterator[tuple[int, str | Reject]]:
             yield from _lines(lines)
         return
     if isinstance(whole, dict):
-        wrapped = [v for k, v in whole.items() if k.lower() in ("items", "events", "records", "data") and isinstance(v, list)]
+        wrapped = [
+            v for k, v in whole.items() if k.lower() in ("items", "events", "records", "data") and isinstance(v, list)
+        ]
         whole = wrapped[0] if len(wrapped) == 1 else [whole]
     if not isinstance(whole, list):
         raise UnreadableDelivery(f"a JSON {_json_kind(whole)}, not events")
@@ -344,7 +364,14 @@ def _document(path: Path) -> Iterator[tuple[int, str | Reject]]:
 
 
 def _json_kind(value: Any) -> str:
-    names = {list: "array", str: "string", bool: "boolean", int: "number", float: "number", type(None): "null"}
+    names = {
+        list: "array",
+        str: "string",
+        bool: "boolean",
+        int: "number",
+        float: "number",
+        type(None): "null",
+    }
     return names.get(type(value), "object")
 
 

@@ -91,7 +91,9 @@ def _expand(text: str) -> Iterator[tuple[Path, str]]:
             elif match.is_dir():
                 yield from ((p, f"{match.name}/{n}") for p, n in _below(match))
         if not matched:
-            raise UsageError(f"{text}: no file matches; check the pattern, and quote it so that the shell leaves it alone")
+            raise UsageError(
+                f"{text}: no file matches; check the pattern, and quote it so that the shell leaves it alone"
+            )
     else:
         raise UsageError(f"{text}: there is no such file or folder")
 

@@ -27,7 +27,9 @@ def spike_findings(rows: pl.DataFrame, status: int) -> pl.DataFrame:
         return pl.DataFrame(schema=_SCHEMA)
     first = rows.row(0, named=True)
     incidents = find_incidents(
-        rows.filter(pl.col("dimension").is_in(list(_COLUMN))).select("dimension", "entity", "hour", "call_count", "failure_count"),
+        rows.filter(pl.col("dimension").is_in(list(_COLUMN))).select(
+            "dimension", "entity", "hour", "call_count", "failure_count"
+        ),
         starts_at=first["period_starts_at"],
         ends_at=first["period_ends_at"],
         log_starts_at=first["log_starts_at"],
@@ -52,14 +54,20 @@ def spike_findings(rows: pl.DataFrame, status: int) -> pl.DataFrame:
 
 def _shared(rows: pl.DataFrame, other: str) -> pl.DataFrame:
     pairs = rows.filter(pl.col("dimension") == f"application × {other}")
-    return pairs.select(pl.col("entity").alias("application"), pl.col("counterpart").alias(other), "hour", "failure_count")
+    return pairs.select(
+        pl.col("entity").alias("application"), pl.col("counterpart").alias(other), "hour", "failure_count"
+    )
 
 
 def _finding(incident: dict[str, Any], status: int, rows: pl.DataFrame, names: dict[str, str]) -> dict[str, Any]:
     dimension, entity = incident["dimension"], incident["entity"]
     name = names.get(entity) if dimension == "application" else None
     hours = incident["flagged_hours"]
-    own = rows.filter((pl.col("entity") == entity) & pl.col("hour").is_in(hours)) if dimension == "application" else rows.clear()
+    own = (
+        rows.filter((pl.col("entity") == entity) & pl.col("hour").is_in(hours))
+        if dimension == "application"
+        else rows.clear()
+    )
     users = own.filter(pl.col("dimension") == "application × user", pl.col("counterpart").is_not_null())
     operations = (
         own.filter(pl.col("dimension") == "application × operation")
@@ -104,8 +112,8 @@ def _events_sql(dimension: str, entity: str, status: int, incident: dict[str, An
         listed = ", ".join(f"TIMESTAMP '{h:%Y-%m-%d %H:%M:%S}'" for h in incident["flagged_hours"])
         hours = f" AND date_trunc('hour', occurred_at AT TIME ZONE 'UTC') IN ({listed})"
     return (
-        f"SELECT * FROM events WHERE kind = 'api_call' AND {_COLUMN[dimension]} = '{value}' AND http_status = {status} "
-        f"AND occurred_at >= TIMESTAMPTZ '{incident['first_hour']:%Y-%m-%d %H:%M:%S}+00' "
+        f"SELECT * FROM events WHERE kind = 'api_call' AND {_COLUMN[dimension]} = '{value}' "
+        f"AND http_status = {status} AND occurred_at >= TIMESTAMPTZ '{incident['first_hour']:%Y-%m-%d %H:%M:%S}+00' "
         f"AND occurred_at < TIMESTAMPTZ '{incident['ends_at']:%Y-%m-%d %H:%M:%S}+00'{hours} ORDER BY occurred_at, event_uid"
     )
 

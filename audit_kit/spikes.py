@@ -79,9 +79,7 @@ def find_incidents(
     `p_value` and `q_value` are the smallest of any flagged hour; p is e^-S, S half the negative-binomial
     deviance, an upper bound on the tail (and 0.0 where it underflows: `p_log10` does not).
     """
-    judged = score_hours(
-        series, starts_at=starts_at, ends_at=ends_at, log_starts_at=log_starts_at, options=options
-    )
+    judged = score_hours(series, starts_at=starts_at, ends_at=ends_at, log_starts_at=log_starts_at, options=options)
     runs = _runs(judged.filter("is_flagged", "is_in_period"), options.merge_hours)
     incidents = [_incident(rows) for rows in runs]
     return pl.DataFrame(incidents, schema=_INCIDENT_SCHEMA, orient="row")
@@ -233,9 +231,7 @@ def _score(grid: pl.DataFrame, window: int) -> pl.DataFrame:
         .with_columns(**windows, history_hours=(pl.col("at") - oldest.over("entity")).fill_null(0))
         .with_columns(is_count_based=~pl.col("has_denominator") | (own_rate >= _COUNT_BASED_RATE))
         .with_columns(expected=pl.when("is_count_based").then(mean * pl.col("is_heard")).otherwise(n * rate))
-        .with_columns(
-            deviation=((k - expected).pow(2) - expected) * is_kept, square=expected.pow(2) * is_kept
-        )
+        .with_columns(deviation=((k - expected).pow(2) - expected) * is_kept, square=expected.pow(2) * is_kept)
         .with_columns(dispersion=spread.clip(*_DISPERSION_RANGE))
         .with_columns(score=pl.when(k > expected).then(score).otherwise(0.0))
     )

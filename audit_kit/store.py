@@ -11,7 +11,7 @@ import csv
 import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -99,7 +99,7 @@ def writing(connection: duckdb.DuckDBPyConnection, path: Path) -> Iterator[None]
             connection.execute("COMMIT")
         except BaseException:
             # The first error is the one worth showing; a broken transaction may refuse to roll back.
-            with _ignoring(duckdb.Error):
+            with suppress(duckdb.Error):
                 connection.execute("ROLLBACK")
             raise
         finally:
@@ -114,12 +114,25 @@ def write_catalog(connection: duckdb.DuckDBPyConnection, catalog: str) -> None:
     folder = CATALOGS / catalog
     with (folder / "operations.csv").open(encoding="utf-8", newline="") as lines:
         operations = [
-            (f"{r['method']} {r['path_template']}", r["method"], r["path_template"], r["title"], sorted(r["scopes"].split()))
+            (
+                f"{r['method']} {r['path_template']}",
+                r["method"],
+                r["path_template"],
+                r["title"],
+                sorted(r["scopes"].split()),
+            )
             for r in csv.DictReader(lines)
         ]
     with (folder / "scopes.csv").open(encoding="utf-8", newline="") as lines:
         scopes = [
-            (r["scope"], r["family"], r["access"], r["is_default"] == "true", r["sensitivity"], r["sensitivity_reason"])
+            (
+                r["scope"],
+                r["family"],
+                r["access"],
+                r["is_default"] == "true",
+                r["sensitivity"],
+                r["sensitivity_reason"],
+            )
             for r in csv.DictReader(lines)
         ]
     connection.execute("DELETE FROM store.operations")
@@ -183,11 +196,3 @@ def _attach(connection: duckdb.DuckDBPyConnection, path: Path, *, read_only: boo
 
 def _first_line(error: Exception) -> str:
     return str(error).splitlines()[0]
-
-
-@contextmanager
-def _ignoring(*kinds: type[Exception]) -> Iterator[None]:
-    try:
-        yield
-    except kinds:
-        pass

@@ -76,9 +76,7 @@ def reference(rows: list[Row], starts_at: datetime, ends_at: datetime, o: SpikeO
     out: set[tuple[str, str, int]] = set()
     result: dict[Any, Any] = {}
     for _ in range(2):
-        kept = {
-            who: {t: nk for t, nk in hours.items() if (*who, t) not in out} for who, hours in data.items()
-        }
+        kept = {who: {t: nk for t, nk in hours.items() if (*who, t) not in out} for who, hours in data.items()}
         lambdas: dict[tuple[str, str], list[float]] = defaultdict(list)
         found: dict[tuple[str, str, int], list[float]] = {}
         for t in range(end):
@@ -111,9 +109,9 @@ def reference(rows: list[Row], starts_at: datetime, ends_at: datetime, o: SpikeO
                         for u in range(max(0, t - window), t)
                         if (*who, u) not in out and any(u in h for h in data.values())
                     ]
-                    m0 = (
-                        sum(kk for _, kk in own.values()) + 24 * (parent_all + 1) / (parent_hours + 100)
-                    ) / (len(heard) + 24)
+                    m0 = (sum(kk for _, kk in own.values()) + 24 * (parent_all + 1) / (parent_hours + 100)) / (
+                        len(heard) + 24
+                    )
                     kh = sum(own[u][1] for u in same if u in own)
                     expected = max(m0, (kh + m0) / (len([u for u in same if u in heard]) + 1))
                     expected *= any(t in h for h in data.values())
@@ -193,9 +191,7 @@ def test_every_bucket_agrees_with_the_reference(seed: int) -> None:
     options = SpikeOptions(baseline_days=14)
     starts_at, ends_at = LOG_STARTS + timedelta(days=14), LOG_STARTS + timedelta(days=24)
     expected = reference(rows, starts_at, ends_at, options)
-    got = score_hours(
-        frame(rows), starts_at=starts_at, ends_at=ends_at, log_starts_at=LOG_STARTS, options=options
-    )
+    got = score_hours(frame(rows), starts_at=starts_at, ends_at=ends_at, log_starts_at=LOG_STARTS, options=options)
     assert got.height == len(expected)
     for row in got.iter_rows(named=True):
         key = (row["dimension"], row["entity"], row["hour"])
@@ -210,9 +206,7 @@ def test_every_bucket_agrees_with_the_reference(seed: int) -> None:
 def test_the_second_pass_changes_what_it_should() -> None:
     """Otherwise the agreement above would say nothing about the second pass."""
     rows = frame(random_rows(0, days=24))
-    once, twice = (
-        score_hours(rows, **BOUNDS | {"ends_at": LOG_STARTS + timedelta(days=35)}, passes=p) for p in (1, 2)
-    )
+    once, twice = (score_hours(rows, **BOUNDS | {"ends_at": LOG_STARTS + timedelta(days=35)}, passes=p) for p in (1, 2))
     assert once["expected"].to_list() != twice["expected"].to_list()
 
 
@@ -500,6 +494,12 @@ def test_fold_by_overlap(application_failures: int, hours: range, expected: list
     assert kept(app, incident("user", "ann", 30, range(2))) == expected
 
 
+def test_incidents_that_only_touch_do_not_overlap() -> None:
+    app = incident("application", "app", 400, range(2))
+    assert kept(app, incident("user", "ann", 30, range(2, 4))) == ["app", "ann"]
+    assert kept(app, incident("user", "ann", 30, range(1, 4))) == ["app"]
+
+
 def test_fold_sums_the_applications_that_overlap() -> None:
     apps = [incident("application", name, 8, range(2)) for name in ("a", "b")]
     assert kept(*apps, incident("user", "ann", 33, range(2))) == ["a", "b", "ann"]
@@ -508,9 +508,7 @@ def test_fold_sums_the_applications_that_overlap() -> None:
 
 def shared(name: str, *rows: tuple[str, str, int, int]) -> pl.DataFrame:
     schema = {"application": pl.String, name: pl.String, "hour": pl.Datetime("us"), "failure_count": pl.Int64}
-    return pl.DataFrame(
-        [(a, e, LOG_STARTS + h * HOUR, k) for a, e, h, k in rows], schema=schema, orient="row"
-    )
+    return pl.DataFrame([(a, e, LOG_STARTS + h * HOUR, k) for a, e, h, k in rows], schema=schema, orient="row")
 
 
 @pytest.mark.parametrize(("dimension", "entity"), [("user", "ann"), ("resource", "crm")])
@@ -522,9 +520,7 @@ def test_fold_by_shared_failures(dimension: str, entity: str) -> None:
     assert kept(app, own) == ["app"]
     elsewhere = shared(dimension, ("other", entity, 0, 30))
     assert kept(app, own, **{name: elsewhere}) == ["app", entity]
-    assert kept(app, own, **{name: shared(dimension, ("app", entity, 0, 15), ("other", entity, 1, 15))}) == [
-        "app"
-    ]
+    assert kept(app, own, **{name: shared(dimension, ("app", entity, 0, 15), ("other", entity, 1, 15))}) == ["app"]
     less = shared(dimension, ("app", entity, 0, 14), ("other", entity, 1, 16))
     assert kept(app, own, **{name: less}) == ["app", entity]
     # Outside the hours of the incident, or another's failures.

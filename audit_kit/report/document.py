@@ -76,10 +76,6 @@ class Totals:
     other_resource: int
     kept_in_period: int
 
-    @property
-    def adds_up(self) -> bool:
-        return self.read == self.kept + self.rejected + self.duplicate + self.other_resource
-
 
 @dataclass(frozen=True, slots=True)
 class Document:

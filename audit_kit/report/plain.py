@@ -209,9 +209,7 @@ def _coverage(coverage: Coverage) -> dict[str, Any]:
         "other_resources": [
             {"resource": name, "event_count": count} for name, count in most_first(coverage.other_resources)
         ],
-        "rejected": [
-            {"reason": reason, "event_count": count} for reason, count in most_first(coverage.rejected)
-        ],
+        "rejected": [{"reason": reason, "event_count": count} for reason, count in most_first(coverage.rejected)],
         "files": [_file(each) for each in files_in_order(coverage)],
     }
 

@@ -155,7 +155,7 @@ def _escape_markdown(text: str) -> str:
     text = re.sub(r"(?i)\b(https?|ftp|mailto|xmpp)(:)", r"\1&#58;", text)
     text = re.sub(r"(?i)\bwww\.", "www&#46;", text).replace("@", "&#64;")
     # At the start of a line these open a list or a rule, or underline a heading.
-    return re.sub(r"^([-+=]|\d+(?=[.)]))", _escape_start, text)
+    return re.sub(r"^([-+=]|\d+(?=[.)](?:\s|$)))", _escape_start, text)
 
 
 def _escape_start(match: re.Match[str]) -> str:

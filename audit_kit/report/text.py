@@ -104,7 +104,7 @@ def count(value: int, noun: str, plural: str | None = None) -> str:
 
 
 def short_hash(value: str) -> str:
-    return value[:12]
+    return value[:12] or NOTHING
 
 
 def label(key: str) -> str:
