@@ -129,9 +129,7 @@ def test_only_1970_to_2200_can_be_named(text: str) -> None:
     assert refusal(period=text).startswith(f"--period {text} leads outside the years 1970 to 2200")
 
 
-@pytest.mark.parametrize(
-    "text", ["90000d", "9999999w", "10000000h", "99999999999999999999d", "9" * 5000 + "w"]
-)
+@pytest.mark.parametrize("text", ["90000d", "9999999w", "10000000h", "99999999999999999999d", "9" * 5000 + "w"])
 def test_a_huge_duration_is_refused_in_few_words(text: str) -> None:
     for asked in ({"period": text}, {"starts": text}, {"starts": "2026-08-01", "ends": text}):
         message = refusal(**asked)
@@ -245,9 +243,7 @@ def test_a_period_needs_to_hold_an_instant() -> None:
 
 @pytest.mark.parametrize("starts", [None, "30d"])
 def test_a_duration_for_the_end_needs_a_start_that_stands_still(starts: str | None) -> None:
-    assert refusal(starts=starts, ends="7d").startswith(
-        "--to '7d' is counted from --from, which must be a date"
-    )
+    assert refusal(starts=starts, ends="7d").startswith("--to '7d' is counted from --from, which must be a date")
 
 
 # ── what the store holds ────────────────────────────────────────────────────────────────────────────────────
@@ -285,9 +281,7 @@ def test_an_event_from_a_broken_clock_is_named_and_can_be_got_around(newest: dat
 
 def test_a_period_in_words() -> None:
     assert describe(resolve()) == "2026-07-01 00:00 UTC to 2026-09-29 00:00 UTC (90 days; newest 90 days)"
-    assert describe(resolve("2026-08-12")) == (
-        "2026-08-12 00:00 UTC to 2026-08-13 00:00 UTC (1 day; 2026-08-12)"
-    )
+    assert describe(resolve("2026-08-12")) == ("2026-08-12 00:00 UTC to 2026-08-13 00:00 UTC (1 day; 2026-08-12)")
     assert describe(Period(utc("2026-08-01"), utc("2026-08-02T12:00"))) == (
         "2026-08-01 00:00 UTC to 2026-08-02 12:00 UTC (1 day 12 hours)"
     )
@@ -295,24 +289,17 @@ def test_a_period_in_words() -> None:
 
 def test_an_odd_length_is_not_rounded() -> None:
     odd = Period(utc("2026-08-01"), utc("2026-08-01T01:02:10.500000"))
-    assert (
-        describe(odd)
-        == "2026-08-01 00:00 UTC to 2026-08-01 01:02:10.500000 UTC (1 hour 2 minutes 10.5 seconds)"
-    )
+    assert describe(odd) == "2026-08-01 00:00 UTC to 2026-08-01 01:02:10.500000 UTC (1 hour 2 minutes 10.5 seconds)"
 
 
 # ── anything at all ─────────────────────────────────────────────────────────────────────────────────────────
 
-_digits = st.integers(0, 10**12).map(str) | st.sampled_from(
-    ["00", "01", "12", "31", "53", "1970", "2200", "٣", "²"]
-)
+_digits = st.integers(0, 10**12).map(str) | st.sampled_from(["00", "01", "12", "31", "53", "1970", "2200", "٣", "²"])
 _lookalikes = st.lists(
     _digits | st.sampled_from(["-", "-Q", "-W", ":", "T", "Z", "d", "h", "w", "+02:00", ".", " ", "\n"]),
     max_size=9,
 ).map("".join)
-_calendar = st.builds(
-    "{:04}-{:02}-{:02}".format, st.integers(0, 9999), st.integers(0, 13), st.integers(0, 32)
-)
+_calendar = st.builds("{:04}-{:02}-{:02}".format, st.integers(0, 9999), st.integers(0, 13), st.integers(0, 32))
 _instants = st.datetimes(timezones=st.none() | st.timezones()).map(datetime.isoformat)
 _durations = st.builds("{}{}".format, st.integers(0, 10**9), st.sampled_from("hdw"))
 _named = st.builds(

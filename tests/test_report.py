@@ -83,9 +83,7 @@ def sample(number: int = 1, **differs: Any) -> SampleEvent:
     return SampleEvent(**(usual | differs))
 
 
-def finding(
-    entity: str = "ada@example.com × CRM sync", check_id: str = "grants_are_used", **differs: Any
-) -> Finding:
+def finding(entity: str = "ada@example.com × CRM sync", check_id: str = "grants_are_used", **differs: Any) -> Finding:
     fid = finding_id(*(part.encode("utf-8", "replace").decode() for part in (check_id, entity)))
     usual: dict[str, Any] = {
         "id": fid,
@@ -626,10 +624,7 @@ def test_findings_come_gravest_first_and_inconclusive_last() -> None:
 
 
 def test_the_summary_counts_what_the_result_holds() -> None:
-    words = (
-        "4 open findings (1 critical, 2 high, 1 medium), 1 inconclusive; "
-        "1 check found nothing, 1 could not judge."
-    )
+    words = "4 open findings (1 critical, 2 high, 1 medium), 1 inconclusive; 1 check found nothing, 1 could not judge."
     assert words in Page(render_html(result())).words()
     assert words in render_markdown(result())
     summary = json.loads(to_json(result()))["summary"]
@@ -658,10 +653,7 @@ def test_a_partial_period_is_said_in_the_heading() -> None:
     assert markdown.splitlines()[0].endswith("(partial period)")
     assert "the log begins on 2026-07-09" in html
     assert "the log begins on 2026-07-09" in markdown
-    assert (
-        "partial"
-        not in render_html(result())[: render_html(result()).index("</header>")].split("</style>")[1]
-    )
+    assert "partial" not in render_html(result())[: render_html(result()).index("</header>")].split("</style>")[1]
 
 
 def test_unknown_is_never_clean() -> None:
@@ -739,9 +731,7 @@ def test_many_files_are_collapsed_but_the_odd_ones_never() -> None:
 @pytest.mark.parametrize(("count", "shown"), [(200, 200), (201, 200)])
 def test_at_most_two_hundred_findings_of_a_check_are_shown(count: int, shown: int) -> None:
     """Counted over all severities of the check, and the rest is said."""
-    found = tuple(
-        finding(f"user {n:03d}", severity=Severity.HIGH if n % 2 else Severity.LOW) for n in range(count)
-    )
+    found = tuple(finding(f"user {n:03d}", severity=Severity.HIGH if n % 2 else Severity.LOW) for n in range(count))
     many = replace(result(), results=(CheckResult(check(), found),))
     page, markdown = Page(render_html(many)), render_markdown(many)
     assert sum(tag == "article" for tag, _ in page.tags) == shown
@@ -798,9 +788,7 @@ def test_long_periods_get_wider_bars_and_lose_no_call(count: int, unit: str) -> 
     start = at("2020-01-01T00:00:00")
     long = result(
         period=Period(start, start + timedelta(days=count)),
-        daily=tuple(
-            DailyCount(f"{start + timedelta(days=n):%Y-%m-%d}", 1, 0, 0, 0) for n in range(0, count, 5)
-        ),
+        daily=tuple(DailyCount(f"{start + timedelta(days=n):%Y-%m-%d}", 1, 0, 0, 0) for n in range(0, count, 5)),
     )
     html = render_html(long)
     assert f"API calls per {unit}<" in html
@@ -863,9 +851,7 @@ def test_hostile_text_is_plain_text_in_markdown(text: str) -> None:
         kinds = []
         for token in parser.parse(source):
             kinds.append(token.type)
-            kinds += [
-                c.type for c in token.children or [] if c.type not in {"text", "code_inline", "text_special"}
-            ]
+            kinds += [c.type for c in token.children or [] if c.type not in {"text", "code_inline", "text_special"}]
         return kinds
 
     if text.strip():
@@ -957,9 +943,7 @@ def test_numbers_that_are_none_do_not_break_json() -> None:
 
 def test_the_policy_names_the_style_that_is_there_and_allows_nothing_else() -> None:
     page = Page(render_html(result()))
-    policy = next(
-        a["content"] or "" for tag, a in page.tags if a.get("http-equiv") == "Content-Security-Policy"
-    )
+    policy = next(a["content"] or "" for tag, a in page.tags if a.get("http-equiv") == "Content-Security-Policy")
     digest = base64.b64encode(hashlib.sha256(page.style.encode()).digest()).decode()
     assert policy.split("; ")[:2] == ["default-src 'none'", f"style-src 'sha256-{digest}'"]
     assert "unsafe" not in policy

@@ -22,9 +22,7 @@ import pytest
 
 from audit_kit.report import render_html
 
-POLICY = (
-    "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'sha256-AAAA'\">"
-)
+POLICY = "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'sha256-AAAA'\">"
 
 
 @dataclass(frozen=True)

@@ -254,9 +254,7 @@ def test_the_fingerprint_is_the_same_from_release_to_release() -> None:
         ("[CHECKS.a]\n", "audit-kit.toml:1: unknown key 'CHECKS' in the top level; did you mean 'checks'?"),
     ],
 )
-def test_an_unknown_key_is_refused_with_its_line_and_the_likely_one(
-    refusal: Any, text: str, message: str
-) -> None:
+def test_an_unknown_key_is_refused_with_its_line_and_the_likely_one(refusal: Any, text: str, message: str) -> None:
     assert refusal(text) == message
 
 
@@ -409,9 +407,7 @@ def test_what_python_cannot_digest_is_still_a_settings_error(refusal: Any, text:
         ('unknown = 1\nstore = 5\npassword = "hunter2"\n', 3),
     ],
 )
-def test_a_key_that_looks_like_a_secret_is_refused_without_its_value(
-    refusal: Any, text: str, line: int
-) -> None:
+def test_a_key_that_looks_like_a_secret_is_refused_without_its_value(refusal: Any, text: str, line: int) -> None:
     message = refusal(text)
     assert message.startswith(f"audit-kit.toml:{line}: ")
     assert "secrets come from the environment only" in message
@@ -569,9 +565,7 @@ def as_toml(value: Any, style: int) -> str:
         return json.dumps(value)
     if isinstance(value, list):
         gap = "\n  # ] = [x]\n" if style % 2 else " "
-        return (
-            f"[{gap}" + f",{gap}".join(as_toml(item, style + at) for at, item in enumerate(value)) + f"{gap}]"
-        )
+        return f"[{gap}" + f",{gap}".join(as_toml(item, style + at) for at, item in enumerate(value)) + f"{gap}]"
     if isinstance(value, dict):
         pairs = (f"{json.dumps(key)} = {as_toml(item, style)}" for key, item in value.items())
         return "{ " + ", ".join(pairs) + " }"
@@ -587,9 +581,7 @@ _values = st.recursive(
 )
 
 
-@given(
-    st.lists(st.tuples(_values, st.integers(0, 5), st.sampled_from(["", "[t%d]\n", "[[l]]\n"])), max_size=5)
-)
+@given(st.lists(st.tuples(_values, st.integers(0, 5), st.sampled_from(["", "[t%d]\n", "[[l]]\n"])), max_size=5))
 @hypothesis_settings(max_examples=200, deadline=None)
 def test_a_key_behind_any_values_is_found_on_its_line(parts: list[tuple[Any, int, str]]) -> None:
     text = ""
@@ -608,8 +600,7 @@ _documents = st.fixed_dictionaries(
         "store": _values,
         "zone": _values,
         "catalog": _values,
-        "resources": _values
-        | st.lists(st.fixed_dictionaries({"id": _values}, optional={"aliases": _values})),
+        "resources": _values | st.lists(st.fixed_dictionaries({"id": _values}, optional={"aliases": _values})),
         "sources": _values | st.lists(st.fixed_dictionaries({"name": _strings, "paths": _values})),
         "mapping": _values | st.fixed_dictionaries({}, optional={"columns": _values, "kinds": _values}),
         "checks": _values | st.dictionaries(_strings, _values, max_size=2),

@@ -1,14 +1,13 @@
 /*
 title       = "Applications are issued the scopes that they use, and no more"
 severity    = "high"
-needs       = ["credential_issues"]
+needs       = ["credential_issues", "log_of_30_days"]
 controls    = ["soc2:CC6.1", "soc2:CC6.3", "iso27001:A.5.15", "iso27001:A.5.18", "iso27001:A.8.3", "nist80053:AC-6", "nist80053:AC-6(7)", "nistcsf:PR.AA-05", "cis:6.8", "pcidss:7.2.5", "pcidss:7.2.5.1", "hipaa:164.502(b)", "owaspnhi:NHI5:2025", "attack:T1550.001"]
 risk        = "Whoever takes over the application, or the agent that runs in it, can do all that its scopes allow and not only what it was built for."
 remediation = "Take the unused scopes from what the application asks for, and cap it with a forbid policy in Keycard; the scopes of the Attio app itself can shrink only as far as every application behind the same provider allows."
 */
 SET VARIABLE min_index = 0.25;
 SET VARIABLE min_active_days = 10;
-SET VARIABLE min_period_days = 30;
 SET VARIABLE max_unseen_mass = 0.15;
 SET VARIABLE max_age_gap_days = 7;
 
@@ -176,8 +175,6 @@ SELECT
          WHEN is_critical AND over_privilege_index >= 0.5 THEN 'high'
          ELSE 'medium' END AS severity,
     CASE
-        WHEN day_count < parameter('min_period_days')
-            THEN 'the log covers ' || CAST(day_count AS BIGINT) || ' days of the period; ' || parameter('min_period_days') || ' are needed'
         WHEN NOT has_calls AND unnamed_issue_count > 0 THEN unnamed_issue_count || ' of its credential issues name no scopes, and may have used any'
         WHEN NOT has_calls THEN NULL
         WHEN call_count = 0 THEN 'no call of this application is in the log although ' || issue_count || ' credentials were issued to it: it may not show all calls'

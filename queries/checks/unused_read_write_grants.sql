@@ -1,13 +1,12 @@
 /*
 title       = "Every read-write scope that a user has granted is used for writing"
 severity    = "high"
-needs       = ["grants", "credential_issues"]
+needs       = ["grants", "credential_issues", "log_of_30_days"]
 controls    = ["soc2:CC6.3", "iso27001:A.5.18", "iso27001:A.8.2", "nist80053:AC-6", "nist80053:AC-6(7)", "nistcsf:PR.AA-05", "cis:3.3", "cis:6.8", "pcidss:7.2.5.1", "hipaa:164.308(a)(4)(ii)(C)", "owaspnhi:NHI5:2025"]
 risk        = "A standing permission to write that nobody needs is what an attacker or an erring agent will use."
 remediation = "Ask the owner; then revoke the user's grant at the resource in the Keycard Console and let him consent again to the smaller set, and take the scope from the applications that ask for it."
 */
 SET VARIABLE min_active_days = 10;
-SET VARIABLE min_period_days = 30;
 
 WITH held AS (
     -- Only grants that existed for the whole period can be called unused in it.
@@ -97,8 +96,6 @@ SELECT
             ELSE ' and never wrote with it: ' || call_count || ' calls on ' || active_day_count || ' days in ' || CAST(log_day_count AS BIGINT) || ' days' END AS reason,
     CASE WHEN NOT has_calls THEN 'low' WHEN is_critical THEN 'high' ELSE 'medium' END AS severity,
     CASE
-        WHEN log_day_count < parameter('min_period_days')
-            THEN 'the log covers ' || CAST(log_day_count AS BIGINT) || ' days of the period; ' || parameter('min_period_days') || ' are needed'
         WHEN NOT has_calls AND unnamed_issue_count > 0
             THEN unnamed_issue_count || ' of his credential issues name no scopes, and may have used any'
         WHEN NOT has_calls THEN NULL

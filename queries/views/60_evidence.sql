@@ -13,6 +13,14 @@ SELECT 'decisions', count(*), 'no event of the period states a policy decision'
 FROM events, period WHERE decision IS NOT NULL AND kind <> 'api_call' AND occurred_at >= starts_at AND occurred_at < ends_at
 UNION ALL
 SELECT 'grants', count(*), 'no consent and no credential issue in the log shows what users have granted'
-FROM grants;
+FROM grants
+UNION ALL
+SELECT
+    'log_of_' || needed || '_days', CASE WHEN covered >= needed THEN covered ELSE 0 END,
+    'the log covers ' || covered || CASE WHEN covered = 1 THEN ' day' ELSE ' days' END || ' of the period, and ' || needed || ' are needed'
+FROM (VALUES (14), (30)) AS n (needed), (
+    SELECT coalesce(greatest(0, CAST(round(epoch(least(ends_at, log_ends_at) - greatest(starts_at, log_starts_at)) / 86400.0) AS BIGINT)), 0) AS covered
+    FROM period
+) AS log;
 
 COMMENT ON VIEW evidence IS 'What checks need and how much of it the period holds.';
