@@ -1,13 +1,31 @@
 /*
 What users had granted at the end of the period, one row a user × resource × scope. Without an inventory it is derived:
-a consent grants its scopes until a later revocation (one that names no scopes takes them all) or its expiry; for a user
-with credential issues but no consent in the log, what was issued to him was granted some time before (`basis = 'issue'`).
+a consent grants its scopes until a later revocation (one that names no scopes takes them all) or its expiry; what was
+issued for a user without a consent in the log was granted some time before (`basis = 'issue'`), and again where it was
+issued after a revocation.
 */
 CREATE VIEW grants AS
 WITH consents AS (
-    SELECT user_id, resource_id, unnest(granted_scopes) AS scope, occurred_at, grant_expires_at
+    SELECT
+        user_id, resource_id, unnest(granted_scopes) AS scope, occurred_at,
+        -- A consent that says nothing lasts until revoked.
+        coalesce(grant_expires_at, TIMESTAMPTZ '9999-01-01 00:00:00+00') AS expires_at
     FROM events, period
     WHERE kind = 'consent' AND outcome <> 'failure' AND occurred_at < period.ends_at
+),
+
+-- Distinct lists first, then their scopes: lists are what costs.
+issued_lists AS (
+    SELECT user_id, resource_id, issued_scopes, min(occurred_at) AS first_at, max(occurred_at) AS last_at
+    FROM credential_issues, period
+    WHERE user_id IS NOT NULL AND issued_scopes IS NOT NULL AND occurred_at < period.ends_at
+    GROUP BY user_id, resource_id, issued_scopes
+),
+
+issued AS (
+    SELECT user_id, resource_id, scope, min(first_at) AS first_at, max(last_at) AS last_at
+    FROM (SELECT user_id, resource_id, unnest(issued_scopes) AS scope, first_at, last_at FROM issued_lists)
+    GROUP BY user_id, resource_id, scope
 ),
 
 revocations AS (
@@ -17,37 +35,30 @@ revocations AS (
 ),
 
 revoked AS (
-    SELECT c.user_id, c.resource_id, c.scope, max(r.occurred_at) AS revoked_at
-    FROM (SELECT DISTINCT user_id, resource_id, scope FROM consents) AS c
+    SELECT known.user_id, known.resource_id, known.scope, max(r.occurred_at) AS revoked_at
+    FROM (SELECT user_id, resource_id, scope FROM consents UNION SELECT user_id, resource_id, scope FROM issued) AS known
     INNER JOIN revocations AS r
-        ON c.user_id = r.user_id AND c.resource_id = r.resource_id
-        AND (r.granted_scopes IS NULL OR list_contains(r.granted_scopes, c.scope))
-    GROUP BY c.user_id, c.resource_id, c.scope
+        ON known.user_id = r.user_id AND known.resource_id IS NOT DISTINCT FROM r.resource_id
+        AND (coalesce(len(r.granted_scopes), 0) = 0 OR list_contains(r.granted_scopes, known.scope))
+    GROUP BY known.user_id, known.resource_id, known.scope
+),
+
+not_revoked AS (
+    SELECT
+        c.user_id, c.resource_id, c.scope, c.occurred_at, c.expires_at,
+        lag(c.expires_at) OVER (PARTITION BY c.user_id, c.resource_id, c.scope ORDER BY c.occurred_at, c.expires_at) AS last_expired_at
+    FROM consents AS c
+    LEFT JOIN revoked AS r ON c.user_id = r.user_id AND c.resource_id IS NOT DISTINCT FROM r.resource_id AND c.scope = r.scope
+    WHERE r.revoked_at IS NULL OR c.occurred_at > r.revoked_at
 ),
 
 standing AS (
     SELECT
-        c.user_id, c.resource_id, c.scope, min(c.occurred_at) AS granted_at,
-        -- The newest consent says how long it lasts; one that says nothing lasts until revoked.
-        arg_max(coalesce(c.grant_expires_at, TIMESTAMPTZ '9999-01-01 00:00:00+00'), c.occurred_at) AS expires_at
-    FROM consents AS c
-    LEFT JOIN revoked AS r ON c.user_id = r.user_id AND c.resource_id = r.resource_id AND c.scope = r.scope
-    WHERE r.revoked_at IS NULL OR c.occurred_at > r.revoked_at
-    GROUP BY c.user_id, c.resource_id, c.scope
-),
-
-issued_lists AS (
-    SELECT user_id, resource_id, issued_scopes, min(occurred_at) AS first_at
-    FROM credential_issues, period
-    WHERE is_issued AND user_id IS NOT NULL AND issued_scopes IS NOT NULL AND occurred_at < period.ends_at
-    GROUP BY user_id, resource_id, issued_scopes
-),
-
-by_issue AS (
-    SELECT user_id, resource_id, scope, min(first_at) AS granted_at
-    FROM (SELECT user_id, resource_id, unnest(issued_scopes) AS scope, first_at FROM issued_lists)
-    WHERE (user_id, resource_id) NOT IN (SELECT (user_id, resource_id) FROM consents)
-        AND (user_id, resource_id) NOT IN (SELECT (user_id, resource_id) FROM revocations)
+        user_id, resource_id, scope,
+        -- A consent renews the one before, and begins anew where that had lapsed; the newest says how long it lasts.
+        max(occurred_at) FILTER (last_expired_at IS NULL OR last_expired_at <= occurred_at) AS granted_at,
+        arg_max(expires_at, row(occurred_at, expires_at)) AS expires_at
+    FROM not_revoked
     GROUP BY user_id, resource_id, scope
 )
 
@@ -55,7 +66,15 @@ SELECT user_id, resource_id, scope, granted_at, nullif(expires_at, TIMESTAMPTZ '
 FROM standing, period
 WHERE standing.expires_at > period.ends_at
 UNION ALL
-SELECT user_id, resource_id, scope, granted_at, NULL AS expires_at, 'issue' AS basis
-FROM by_issue;
+SELECT
+    i.user_id, i.resource_id, i.scope,
+    -- Of what was revoked in between, only the newest issue is known to come after.
+    CASE WHEN r.revoked_at IS NULL OR i.first_at > r.revoked_at THEN i.first_at ELSE i.last_at END AS granted_at,
+    NULL AS expires_at, 'issue' AS basis
+FROM issued AS i
+LEFT JOIN revoked AS r ON i.user_id = r.user_id AND i.resource_id IS NOT DISTINCT FROM r.resource_id AND i.scope = r.scope
+LEFT JOIN (SELECT DISTINCT user_id, resource_id, scope FROM consents) AS c
+    ON i.user_id = c.user_id AND i.resource_id IS NOT DISTINCT FROM c.resource_id AND i.scope = c.scope
+WHERE c.scope IS NULL AND (r.revoked_at IS NULL OR i.last_at > r.revoked_at);
 
 COMMENT ON VIEW grants IS 'Standing grants at the end of the period, one row a user, resource and scope, derived from events.';

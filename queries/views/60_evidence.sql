@@ -10,10 +10,13 @@ SELECT 'credential_issues', count(*), 'the log holds no credential issue in the 
 FROM events, period WHERE kind = 'credential_issue' AND occurred_at >= starts_at AND occurred_at < ends_at
 UNION ALL
 SELECT 'decisions', count(*), 'no event of the period states a policy decision'
-FROM events, period WHERE decision IS NOT NULL AND kind <> 'api_call' AND occurred_at >= starts_at AND occurred_at < ends_at
+FROM events, period
+-- On a call, a decision without a policy is the resource's own answer.
+WHERE decision IS NOT NULL AND (kind <> 'api_call' OR len(policy_names) > 0) AND occurred_at >= starts_at AND occurred_at < ends_at
 UNION ALL
-SELECT 'grants', count(*), 'no consent and no credential issue in the log shows what users have granted'
-FROM grants
+-- Consents count though they were revoked: that nothing stands is then known.
+SELECT 'grants', (SELECT count(*) FROM grants) + count(*), 'no consent and no credential issue in the log shows what users have granted'
+FROM events, period WHERE kind = 'consent' AND len(granted_scopes) > 0 AND occurred_at < ends_at
 UNION ALL
 SELECT
     'log_of_' || needed || '_days', CASE WHEN covered >= needed THEN covered ELSE 0 END,
