@@ -42,6 +42,8 @@ _COUNT_BASED_RATE = 0.5  # above it, three times the expected would be more fail
 _DISPERSION_PRIOR, _DISPERSION_WEIGHT = 6, 20
 _DISPERSION_RANGE = (0.01, 5.0)
 
+_GROWTH_PASSES = 6  # of an outage, each pass reveals an hour or two more
+
 _ENTITIES_AT_ONCE = 100  # bounds the memory of the dense grid: about 100 MB for a quarter
 _FAMILY = ("dimension", "is_in_period")
 _BUCKET = ("dimension", "entity", "at")
@@ -93,12 +95,15 @@ def score_hours(
     log_starts_at: datetime,
     options: SpikeOptions = SpikeOptions(),
     passes: int = 2,
+    growth_passes: int = _GROWTH_PASSES,
 ) -> pl.DataFrame:
     """Every active hour of every entity that can be flagged, sorted by (dimension, entity, hour).
 
     Adds expected (failures), dispersion, score (nats), log_p and log_q (natural logarithms; 0 where a guard
     fails), is_flagged, is_in_period, is_count_based and history_hours. Each pass after the first leaves the
-    hours flagged by the one before out of all baselines. Hours before the period are judged as a family of
+    hours flagged by the one before out of all baselines. The first hours of an incident raise the dispersion and
+    so hide those that follow; further passes therefore let incidents grow, by hours within `merge_hours` of one
+    that is flagged, and by no others: a weekly job stays known. Hours before the period are judged as a family of
     their own, so that last month's incident does not excuse this month's; they are never reported.
     """
     first = max(starts_at - timedelta(days=options.baseline_days), log_starts_at)
@@ -110,7 +115,25 @@ def score_hours(
     for _ in range(passes):
         judged = _flag_hours(_expect(counts, left_out, options), families, options)
         left_out = judged.filter("is_flagged").select(_BUCKET)
+    for _ in range(growth_passes):
+        known = left_out
+        judged = _flag_hours(_expect(counts, known, options), families, options)
+        judged = judged.with_columns(is_flagged=pl.col("is_flagged") & _is_near(judged, known, options.merge_hours))
+        left_out = judged.filter("is_flagged").select(_BUCKET)
+        if left_out.equals(known):
+            break
     return judged.drop("at")
+
+
+def _is_near(judged: pl.DataFrame, known: pl.DataFrame, merge_hours: int) -> pl.Series:
+    """Whether a row lies within the hours that an incident may span of a known bucket of its entity."""
+    marks = known.sort("at").select("dimension", "entity", "at", near=pl.col("at"))
+    rows = judged.with_row_index("place").sort("at").select("place", "dimension", "entity", "at")
+    entity = ["dimension", "entity"]
+    met = rows.join_asof(
+        marks, on="at", by=entity, strategy="nearest", tolerance=merge_hours + 1, check_sortedness=False
+    )
+    return met.sort("place").get_column("near").is_not_null()
 
 
 def _counts(series: pl.DataFrame, first: datetime, starts_at: datetime, ends_at: datetime) -> pl.DataFrame:

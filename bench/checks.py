@@ -12,7 +12,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from audit_kit.demo import DemoOptions, write_demo
+from audit_kit.sample import DemoOptions, write_demo
 
 from audit_kit.audit import audit, newest_event_at
 from audit_kit.catalog import load_checks

@@ -191,7 +191,9 @@ def test_every_bucket_agrees_with_the_reference(seed: int) -> None:
     options = SpikeOptions(baseline_days=14)
     starts_at, ends_at = LOG_STARTS + timedelta(days=14), LOG_STARTS + timedelta(days=24)
     expected = reference(rows, starts_at, ends_at, options)
-    got = score_hours(frame(rows), starts_at=starts_at, ends_at=ends_at, log_starts_at=LOG_STARTS, options=options)
+    got = score_hours(
+        frame(rows), starts_at=starts_at, ends_at=ends_at, log_starts_at=LOG_STARTS, options=options, growth_passes=0
+    )
     assert got.height == len(expected)
     for row in got.iter_rows(named=True):
         key = (row["dimension"], row["entity"], row["hour"])
@@ -206,8 +208,32 @@ def test_every_bucket_agrees_with_the_reference(seed: int) -> None:
 def test_the_second_pass_changes_what_it_should() -> None:
     """Otherwise the agreement above would say nothing about the second pass."""
     rows = frame(random_rows(0, days=24))
-    once, twice = (score_hours(rows, **BOUNDS | {"ends_at": LOG_STARTS + timedelta(days=35)}, passes=p) for p in (1, 2))
+    bounds = BOUNDS | {"ends_at": LOG_STARTS + timedelta(days=35)}
+    once, twice = (score_hours(rows, **bounds, passes=p, growth_passes=0) for p in (1, 2))
     assert once["expected"].to_list() != twice["expected"].to_list()
+
+
+def outage() -> pl.DataFrame:
+    """Weeks of office hours without failures among forty quiet peers, then six hours in which most calls fail."""
+    rows: list[Row] = []
+    for number in range(-672, 48):
+        hour = BOUNDS["starts_at"] + timedelta(hours=number)
+        if 10 <= number < 16:
+            rows.append(("application", "a", hour, 40, 30))
+        elif 8 <= number % 24 < 18:
+            rows.append(("application", "a", hour, 8, 0))
+        if number % 3 == 0:
+            rows.extend(("application", f"peer {n}", hour, 10, 0) for n in range(40))
+    return frame(rows)
+
+
+def test_an_outage_of_hours_is_found_whole() -> None:
+    """Its first hours raise the dispersion and hide the rest; growing brings them out."""
+    bounds = BOUNDS | {"ends_at": BOUNDS["starts_at"] + timedelta(hours=48)}
+    (grown,) = find_incidents(outage(), **bounds).rows(named=True)
+    assert (grown["hour_count"], grown["failure_count"]) == (6, 180)
+    without = score_hours(outage(), **bounds, growth_passes=0).filter("is_flagged", "is_in_period")
+    assert without.height < 6
 
 
 # --- guards -------------------------------------------------------------------------------------------------
@@ -322,8 +348,8 @@ def test_flagged_hours_do_not_poison_the_baseline() -> None:
     outage = {BURST: (1000, 600)}
     rows = frame(quiet(changed={**outage, BURST + 48: (100, 16)}))
     burst = LOG_STARTS + (BURST + 48) * HOUR
-    once = score_hours(rows, **BOUNDS, passes=1).filter("is_flagged")
-    twice = score_hours(rows, **BOUNDS, passes=2).filter("is_flagged")
+    once = score_hours(rows, **BOUNDS, passes=1, growth_passes=0).filter("is_flagged")
+    twice = score_hours(rows, **BOUNDS, passes=2, growth_passes=0).filter("is_flagged")
     assert burst not in once["hour"].to_list()
     assert burst in twice["hour"].to_list()
 
@@ -346,8 +372,8 @@ def test_a_baseline_uses_only_the_past() -> None:
     rows = frame(random_rows(1, days=35))
     cut = LOG_STARTS + timedelta(days=32)
     columns = ["dimension", "entity", "hour", "expected", "dispersion", "score"]
-    late = score_hours(rows, **BOUNDS, passes=1).filter(pl.col("hour") < cut).select(columns)
-    early = score_hours(rows.filter(pl.col("hour") < cut), **BOUNDS, passes=1).select(columns)
+    late = score_hours(rows, **BOUNDS, passes=1, growth_passes=0).filter(pl.col("hour") < cut).select(columns)
+    early = score_hours(rows.filter(pl.col("hour") < cut), **BOUNDS, passes=1, growth_passes=0).select(columns)
     assert late.join(early.select("entity").unique(), on="entity", how="semi").equals(early)
 
 

@@ -29,7 +29,7 @@ def demo(events: int, seed: int, out: Path, issues_only: bool, clean: bool) -> N
               audit-kit run demo/deliveries --store demo/audit.duckdb --out demo
     """
     from audit_kit.cli.output import progress
-    from audit_kit.demo import DemoOptions, write_demo
+    from audit_kit.sample import DemoOptions, write_demo
 
     options = DemoOptions(events=events, seed=seed, issues_only=issues_only, is_clean=clean)
     with progress("Making deliveries") as advance:

@@ -15,9 +15,9 @@ from datetime import UTC, datetime, timedelta
 from math import floor
 from typing import Any
 
-from audit_kit.demo import company as firm
-from audit_kit.demo.company import ATTIO, ATTIO_MCP, LINEAR, Company, Membership, Person
-from audit_kit.demo.events import Event, Writer
+from audit_kit.sample import company as firm
+from audit_kit.sample.company import ATTIO, ATTIO_MCP, LINEAR, Company, Membership, Person
+from audit_kit.sample.events import Event, Writer
 
 LOG_STARTS = datetime(2026, 6, 1, tzinfo=UTC)  # a Monday
 _HOUR = 3_600_000  # ms

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
-from audit_kit.demo.company import LINEAR
-from audit_kit.demo.events import Event
-from audit_kit.demo.story import Story, as_json
-from audit_kit.demo.write import DeliveryWriter, prepare_folder
+from audit_kit.sample.company import LINEAR
+from audit_kit.sample.events import Event
+from audit_kit.sample.story import Story, as_json
+from audit_kit.sample.write import DeliveryWriter, prepare_folder
 
 __all__ = ["Demo", "DemoOptions", "write_demo"]
 

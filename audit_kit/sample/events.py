@@ -7,7 +7,7 @@ import uuid
 from datetime import UTC, datetime
 from typing import Any
 
-from audit_kit.demo.company import ORGANISATION, RESOURCES, ZONE, Application, Person
+from audit_kit.sample.company import ORGANISATION, RESOURCES, ZONE, Application, Person
 
 Event = dict[str, Any]
 POLICY_SET = {"uid": "ps_halyard_main", "name": "halyard-zone-policies"}
