@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
 from hashlib import sha256
 from typing import Any
 
@@ -118,6 +119,9 @@ def _run(
     missing = [c for c in _NEEDED_COLUMNS if c not in rows.columns]
     if missing:
         raise CheckError(f"{check.path}: its rows have no column {', '.join(missing)}")
+    for name in _NEEDED_COLUMNS:
+        if rows[name].null_count():
+            raise CheckError(f"{check.path}: a row of it has no {name}")
     uids = [row.get("event_uids") for row in rows.iter_rows(named=True)]
     samples = _sample_events(store, {uid for listed in uids for uid in listed or ()})
     findings = [_finding(store, check, period, row, samples) for row in rows.iter_rows(named=True)]
@@ -140,7 +144,10 @@ def _finding(
         uids = listed
     bounds = f"{period.starts_at.isoformat()}\x1f{period.ends_at.isoformat()}"
     occurrence = f"{row['entity']}\x1f{bounds}\x1f{row.get('occurrence_key') or ''}"
-    severity = Severity.parse(row["severity"]) if row.get("severity") else check.severity
+    try:
+        severity = Severity.parse(row["severity"]) if row.get("severity") else check.severity
+    except ValueError as error:
+        raise CheckError(f"{check.path}: the row of {row['entity']}: {error}") from None
     return Finding(
         id=finding_id(check.id, row["entity"]),
         occurrence_id=sha256(f"{check.id}\x1f{occurrence}".encode("utf-8", "surrogatepass")).hexdigest()[:12],
@@ -164,7 +171,8 @@ def _sample_events(store: Store, uids: set[str]) -> dict[str, SampleEvent]:
         return {}
     rows = store.query(
         "SELECT event_uid, occurred_at, kind, http_method, http_path, http_status, decision, outcome, user_id, "
-        "application_id, policy_names, granted_scopes, source_file, source_row FROM events WHERE list_contains($uids, event_uid) "
+        "application_id, policy_names, granted_scopes, source_file, source_row FROM events "
+        "WHERE list_contains($uids, event_uid) "
         "QUALIFY row_number() OVER (PARTITION BY event_uid ORDER BY source, source_file, source_row) = 1",
         {"uids": sorted(uids)},
     )
@@ -335,6 +343,8 @@ def _plain(value: Any) -> Any:
         return [_plain(item) for item in value.to_list()]
     if isinstance(value, (list, tuple)):
         return [_plain(item) for item in value]
+    if isinstance(value, Decimal):  # what Polars makes of a HUGEINT, and DuckDB of a sum of integers
+        value = float(value) if value % 1 else int(value)
     if isinstance(value, float):
         return int(value) if value.is_integer() else value
     return value if isinstance(value, (str, int, bool)) or value is None else str(value)

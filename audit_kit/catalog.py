@@ -39,16 +39,20 @@ def load_check(path: Path) -> Check:
     if header is None:
         raise CheckError(f"{path}:1: a check opens with /*, its TOML header on lines of its own, and */")
     fields = _fields(path, header["toml"])
-    parameters, select = _body(path, text, header.end())
-    _require_one_select(path, select)
-    used = set(re.findall(r"parameter\('([^']*)'\)", select))
+    parameters, select, line = _body(path, text, header.end())
+    _require_one_select(path, select, line)
+    used = set(re.findall(r"parameter\('([^']*)'\)", re.sub(r"--.*", "", select)))
     for name in sorted(used ^ set(parameters)):
         wrong = "is used and never set" if name in used else "is set and never used"
-        raise CheckError(f"{path}: parameter {name} {wrong}")
+        place = f"parameter('{name}')" if name in used else f"SET VARIABLE {name} "
+        raise CheckError(f"{path}:{_line_at(text, text.find(place))}: parameter {name} {wrong}")
     refine = path.with_suffix(".py")
     rows = fields.get("rows", "findings")
     if (rows == "series") != refine.is_file():
-        raise CheckError(f'{path}: rows = "series" and {refine.name} go together; it has one of the two')
+        raise CheckError(
+            f'{path}:{_line_of(header["toml"], "rows")}: rows = "series" and {refine.name} go together; '
+            "it has one of the two"
+        )
     return Check(
         id=path.stem,
         title=fields["title"],
@@ -99,7 +103,10 @@ def _fields(path: Path, toml: str) -> dict[str, Any]:
     try:
         fields = tomllib.loads(toml)
     except tomllib.TOMLDecodeError as error:
-        raise CheckError(f"{path}: the header is not TOML: {error} (counted from the line after /*)") from None
+        stated = re.search(r" \(at line ([0-9]+), column [0-9]+\)| \(at end of document\)", str(error))
+        line = 1 + (int(stated[1]) if stated and stated[1] else toml.count("\n"))
+        wrong = str(error).removesuffix(stated[0]) if stated else str(error)
+        raise CheckError(f"{path}:{line}: the header is not TOML: {wrong}") from None
     for name in _REQUIRED:
         if name not in fields:
             raise CheckError(f"{path}:2: the header has no {name}")
@@ -128,7 +135,12 @@ def _line_of(toml: str, name: str) -> int:
     return next((number for number, line in enumerate(lines, 2) if re.match(rf"{name}\s*=", line)), 2)
 
 
-def _body(path: Path, text: str, start: int) -> tuple[dict[str, Any], str]:
+def _line_at(text: str, position: int) -> int:
+    return text.count("\n", 0, position) + 1
+
+
+def _body(path: Path, text: str, start: int) -> tuple[dict[str, Any], str, int]:
+    """Parameters, the rest, and the line on which that begins."""
     parameters: dict[str, Any] = {}
     position = start
     for line in text[start:].splitlines(keepends=True):
@@ -136,13 +148,15 @@ def _body(path: Path, text: str, start: int) -> tuple[dict[str, Any], str]:
         if stripped and not stripped.startswith("--"):
             if not stripped.upper().startswith("SET "):
                 break
-            number = text.count("\n", 0, position) + 1
+            number = _line_at(text, position)
             match = _VARIABLE.match(stripped)
             if match is None:
                 raise CheckError(f"{path}:{number}: a parameter is one line: SET VARIABLE name = value;")
+            if match["name"] in parameters:
+                raise CheckError(f"{path}:{number}: parameter {match['name']} is set twice")
             parameters[match["name"]] = _literal(path, number, match["value"])
         position += len(line)
-    return parameters, text[position:].strip().removesuffix(";").strip()
+    return parameters, text[position:].strip().removesuffix(";").strip(), _line_at(text, position)
 
 
 def _literal(path: Path, number: int, text: str) -> Any:
@@ -157,10 +171,14 @@ def _literal(path: Path, number: int, text: str) -> Any:
     raise CheckError(f"{path}:{number}: {text} is not a number, a text in single quotes, true or false")
 
 
-def _require_one_select(path: Path, select: str) -> None:
+def _require_one_select(path: Path, select: str, line: int) -> None:
     try:
         statements = duckdb.extract_statements(select)
     except duckdb.Error as error:
-        raise CheckError(f"{path}: {str(error).splitlines()[0]}") from None
+        message = str(error)
+        # DuckDB shows the place as "LINE 3: …", counted in what it was given.
+        stated = re.search(r"^LINE ([0-9]+):", message, re.M)
+        line += int(stated[1]) - 1 if stated else 0
+        raise CheckError(f"{path}:{line}: {message.splitlines()[0]}") from None
     if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
-        raise CheckError(f"{path}: after its parameters a check is one SELECT and nothing else")
+        raise CheckError(f"{path}:{line}: after its parameters a check is one SELECT and nothing else")

@@ -131,9 +131,12 @@ def store_of(folder: Path, events: Iterable[Event]) -> Iterator[Store]:
             lines = folder / "events.jsonl"
             lines.write_text("".join(json.dumps(row, default=str) + "\n" for row in rows), encoding="utf-8")
             columns = sorted({name for row in rows for name in row})
-            typed = {n: t for n, t in connection.execute(
-                "SELECT column_name, data_type FROM duckdb_columns() WHERE database_name = 'store' AND table_name = 'events'"
-            ).fetchall()}  # fmt: skip
+            typed = dict(
+                connection.execute(
+                    "SELECT column_name, data_type FROM duckdb_columns() "
+                    "WHERE database_name = 'store' AND table_name = 'events'"
+                ).fetchall()
+            )
             shape = ", ".join(f"'{n}': '{typed[n]}'" for n in columns)
             connection.execute(f"INSERT INTO events BY NAME SELECT * FROM read_json('{lines}', columns = {{{shape}}})")
     connection.close()

@@ -15,18 +15,18 @@ import pytest
 from audit_kit.errors import UsageError
 from audit_kit.sample import DemoOptions, write_demo
 from audit_kit.sample.company import PLANNER, needs
-from audit_kit.sample.story import Story
+from audit_kit.sample.story import DAYS, Story
 from tests.ocsf import ocsf_errors
 
 WINDOW_STARTS = datetime(2026, 7, 1, tzinfo=UTC).timestamp() * 1000
 
 
 def story(seed: int = 7, events: int = 20_000, **options):
-    return Story(events, seed, 120, **{"is_clean": False, "issues_only": False, **options})
+    return Story(events, seed, **{"is_clean": False, "issues_only": False, **options})
 
 
 def events_of(told: Story) -> list[dict]:
-    return [event for day in range(told.days) for event in told.day(day)]
+    return [event for day in range(DAYS) for event in told.day(day)]
 
 
 @pytest.fixture(scope="module", params=[7, 8], ids="seed {}".format)
@@ -69,7 +69,7 @@ def operation(event: dict) -> str:
 def test_the_same_options_give_the_same_bytes_whatever_zone_and_threads(tmp_path: Path):
     code = (
         "import sys; from pathlib import Path; from audit_kit.sample import DemoOptions, write_demo; "
-        "write_demo(Path(sys.argv[1]), DemoOptions(events=3_000, days=20))"
+        "write_demo(Path(sys.argv[1]), DemoOptions(events=1_000))"
     )
     written = []
     for number, zone in enumerate(("UTC", "Asia/Kathmandu")):
@@ -83,7 +83,7 @@ def test_the_same_options_give_the_same_bytes_whatever_zone_and_threads(tmp_path
         subprocess.run([sys.executable, "-c", code, str(out)], check=True, env=environment)
         written.append({p.relative_to(out): p.read_bytes() for p in sorted(out.rglob("*")) if p.is_file()})
     assert written[0] == written[1]
-    assert len(written[0]) == 81
+    assert len(written[0]) > 400
 
 
 def test_another_seed_gives_another_log():
@@ -91,9 +91,9 @@ def test_another_seed_gives_another_log():
 
 
 def test_deliveries_of_an_earlier_run_go_and_anything_else_stays(tmp_path: Path):
-    options = DemoOptions(events=1_000, days=10)
+    options = DemoOptions(events=1_000)
     first = write_demo(tmp_path, options)
-    again = write_demo(tmp_path, DemoOptions(events=1_000, days=10, seed=8))
+    again = write_demo(tmp_path, DemoOptions(events=1_000, seed=8))
     assert again.file_count == len(list(again.deliveries.iterdir())) == first.file_count
     (again.deliveries / "mine.parquet").touch()
     with pytest.raises(UsageError, match=r"mine\.parquet"):
@@ -102,7 +102,7 @@ def test_deliveries_of_an_earlier_run_go_and_anything_else_stays(tmp_path: Path)
 
 
 def test_truth_counts_what_is_in_the_files(tmp_path: Path):
-    made = write_demo(tmp_path, DemoOptions(events=4_000, days=60))
+    made = write_demo(tmp_path, DemoOptions(events=1_000))
     truth = json.loads(made.truth.read_text())
     codes: Counter[str] = Counter()
     texts = 0
@@ -112,7 +112,8 @@ def test_truth_counts_what_is_in_the_files(tmp_path: Path):
             codes.update(frame["metadata"].struct.field("event_code").to_list())
             texts += frame.schema["unmapped"] == pl.String
         else:
-            codes.update(json.loads(line)["metadata"]["event_code"] for line in gzip.open(file))
+            lines = gzip.decompress(file.read_bytes()).splitlines()
+            codes.update(json.loads(line)["metadata"]["event_code"] for line in lines)
     assert dict(codes) == truth["counts_by_kind"]
     assert codes.total() == truth["event_count"] == truth["in_scope_event_count"] + truth["other_resource_event_count"]
     assert texts > 10  # some deliveries carry the free-form part as JSON text
@@ -121,7 +122,7 @@ def test_truth_counts_what_is_in_the_files(tmp_path: Path):
 
 @pytest.mark.parametrize("events", [20_000, 120_000])
 def test_the_number_of_events_is_met_within_three_percent(events: int):
-    total = sum(len(story(events=events).day(day)) for day in range(0)) or len(events_of(story(events=events)))
+    total = len(events_of(story(events=events)))
     assert abs(total - events) <= 0.03 * events
 
 
@@ -151,9 +152,8 @@ def test_every_application_uses_every_scope_it_is_issued(told):
     used: dict[str, dict[str, set[int]]] = defaultdict(lambda: defaultdict(set))
     issued: dict[str, set[str]] = defaultdict(set)
     for event in events:
-        if event["time"] < WINDOW_STARTS or event["resources" if "resources" in event else "metadata"] is None:
-            continue
-        if event["metadata"]["event_code"] == "credentials:issue" and event["resources"][0]["name"] == "Attio":
+        is_issue = event["metadata"]["event_code"] == "credentials:issue" and event["resources"][0]["name"] == "Attio"
+        if is_issue and event["time"] >= WINDOW_STARTS:
             issued[event["actor"]["app_uid"]] |= set(event["unmapped"].get("granted_scopes", ()))
     for event in calls(events, 200):
         if event["time"] >= WINDOW_STARTS:
@@ -264,6 +264,11 @@ def test_the_sample_is_what_its_command_makes(tmp_path: Path):
     options = json.loads((sample / "truth.json").read_text())["options"]
     made = write_demo(tmp_path, DemoOptions(events=options["events"], seed=options["seed"], hours_per_file=480))
     for file in sorted(made.deliveries.iterdir()):
-        assert (sample / "deliveries" / file.name).read_bytes() == file.read_bytes()
+        kept = sample / "deliveries" / file.name
+        if file.suffix == ".parquet":  # rows and not bytes: a file names the DuckDB that wrote it
+            assert pl.read_parquet(kept).equals(pl.read_parquet(file))
+        else:
+            assert gzip.decompress(kept.read_bytes()) == gzip.decompress(file.read_bytes())
+    assert len(list((sample / "deliveries").iterdir())) == made.file_count
     assert (sample / "truth.json").read_bytes() == made.truth.read_bytes()
     assert sum(f.stat().st_size for f in sample.rglob("*") if f.is_file()) < 1_000_000

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from audit_kit.sample.company import LINEAR
 from audit_kit.sample.events import Event
-from audit_kit.sample.story import Story, as_json
+from audit_kit.sample.story import DAYS, Story, as_json
 from audit_kit.sample.write import DeliveryWriter, prepare_folder
 
 __all__ = ["Demo", "DemoOptions", "write_demo"]
@@ -23,7 +23,6 @@ class DemoOptions:
 
     events: int = 120_000
     seed: int = 7
-    days: int = 120
     issues_only: bool = False
     is_clean: bool = False
     hours_per_file: int = 6
@@ -46,16 +45,14 @@ def write_demo(out: Path, options: DemoOptions, progress: Callable[[int, int], N
     """
     deliveries = out / "deliveries"
     prepare_folder(deliveries)
-    story = Story(
-        options.events, options.seed, options.days, is_clean=options.is_clean, issues_only=options.issues_only
-    )
+    story = Story(options.events, options.seed, is_clean=options.is_clean, issues_only=options.issues_only)
     kinds: Counter[str] = Counter()
     others = 0
     writer = DeliveryWriter(deliveries, options.seed)
     try:
         pending: list[Event] = []
         slice_ends_at = story.starts_at
-        for day in range(options.days):
+        for day in range(DAYS):
             pending += story.day(day)
             day_ends_at = story.starts_at + timedelta(days=day + 1)
             while slice_ends_at + timedelta(hours=options.hours_per_file) <= day_ends_at:
@@ -68,7 +65,7 @@ def write_demo(out: Path, options: DemoOptions, progress: Callable[[int, int], N
                 kinds.update(e["unmapped"]["event"] for e in done)
                 others += sum(e.get("resources", [{}])[0].get("uid") == LINEAR for e in done)
             if progress:
-                progress(day + 1, options.days)
+                progress(day + 1, DAYS)
         if pending:
             writer.write(pending, day_ends_at)
             kinds.update(e["unmapped"]["event"] for e in pending)
@@ -81,7 +78,6 @@ def write_demo(out: Path, options: DemoOptions, progress: Callable[[int, int], N
         "options": {
             "events": options.events,
             "seed": options.seed,
-            "days": options.days,
             "issues_only": options.issues_only,
             "is_clean": options.is_clean,
         },

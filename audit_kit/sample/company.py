@@ -122,7 +122,11 @@ PLANNER_EXTRA = (
 )  # fmt: skip
 PLANNER = Application("app_territory_planner", "Territory Planner", PLANNER_USED, hours=(5.0, 9.0))
 
-_FIRST = ["Ada", "Ben", "Cleo", "Dev", "Elif", "Finn", "Gita", "Hugo", "Iris", "Joel", "Kofi", "Lena", "Milo", "Nora", "Omar", "Pia", "Quinn", "Rosa", "Sven", "Tara", "Uma", "Vito", "Wren", "Xenia", "Yusuf", "Zora", "Abel", "Bea", "Cody", "Dina"]
+_FIRST = (
+    "Ada", "Ben", "Cleo", "Dev", "Elif", "Finn", "Gita", "Hugo", "Iris", "Joel", "Kofi", "Lena", "Milo", "Nora", "Omar",
+    "Pia", "Quinn", "Rosa", "Sven", "Tara", "Uma", "Vito", "Wren", "Xenia", "Yusuf", "Zora", "Abel", "Bea", "Cody",
+    "Dina",
+)  # fmt: skip
 _LAST = ["Aalto", "Birch", "Castellan", "Dray", "Eberhardt", "Fjord", "Galloway", "Hartono"]
 
 # People who consented to more than they use, and how: the application they read with, and what they never write.

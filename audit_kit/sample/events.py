@@ -22,11 +22,9 @@ _REASONS = {
     500: ("internal_error", "Something went wrong"),
 }
 _CLASSES = {
-    3002: (3, "Authentication"),
-    3004: (3, "Entity Management"),
-    3005: (3, "User Access Management"),
+    3002: (3, "Authentication"), 3004: (3, "Entity Management"), 3005: (3, "User Access Management"),
     6003: (6, "API Activity"),
-}
+}  # fmt: skip
 _ACTIVITIES = {
     (3002, 1): "Logon", (3004, 2): "Read", (3005, 1): "Assign Privileges", (3005, 2): "Revoke Privileges",
     (6003, 1): "Create", (6003, 2): "Read", (6003, 3): "Update", (6003, 4): "Delete",
@@ -69,7 +67,8 @@ class Writer:
         }
         if denied_by is not None:
             named = f" Determining policies: {', '.join(f'{ZONE}::{p}' for p in denied_by)}." if denied_by else ""
-            text = f"Access denied by policy. Policy set: {POLICY_SET['uid']}. Policy set version: {POLICY_SET_VERSION}.{named}"
+            policy_set = f"Policy set: {POLICY_SET['uid']}. Policy set version: {POLICY_SET_VERSION}."
+            text = f"Access denied by policy. {policy_set}{named}"
             event |= {"status_detail": text, "message": "Credential not issued"}
             event["api"]["response"] = {"code": 400, "error": "access_denied", "error_message": text}
             authorizations = [_authorization("Denied", p, "forbid") for p in denied_by] or [{"decision": "Denied"}]

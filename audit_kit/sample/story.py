@@ -20,6 +20,7 @@ from audit_kit.sample.company import ATTIO, ATTIO_MCP, LINEAR, Company, Membersh
 from audit_kit.sample.events import Event, Writer
 
 LOG_STARTS = datetime(2026, 6, 1, tzinfo=UTC)  # a Monday
+DAYS = 120
 _HOUR = 3_600_000  # ms
 _DAY = 24 * _HOUR
 _CALLS_A_SESSION, _CALLS_A_REGULAR_SESSION, _CALLS_A_SYNC = 6, 3, 4
@@ -64,19 +65,19 @@ class Planted:
 class Story:
     """The log of one company; `day(n)` gives the events of its n-th day, in order of time."""
 
-    def __init__(self, events: int, seed: int, days: int, *, is_clean: bool, issues_only: bool) -> None:
-        self.seed, self.days, self.is_clean, self.issues_only = seed, days, is_clean, issues_only
+    def __init__(self, events: int, seed: int, *, is_clean: bool, issues_only: bool) -> None:
+        self.seed, self.is_clean, self.issues_only = seed, is_clean, issues_only
         rng = random.Random(f"{seed}:company")  # noqa: S311  # the seed is the point
         self.company: Company = firm.company(rng, events, is_clean=is_clean)
         self.starts_at = LOG_STARTS
-        self.ends_at = LOG_STARTS + timedelta(days=days)
+        self.ends_at = LOG_STARTS + timedelta(days=DAYS)
         others = [m.person for m in self.company.memberships if not m.is_regular]
         self.forbidden_person, self.unpermitted_person = others[4], others[9]
         self.has_gap = not is_clean and events >= _GAP_FROM_EVENTS
         self.consent_at = {p.id: self._consent_at(p, rng) for p in self.company.people}
         self.sync_every = 1 if events >= 60_000 else 4 if events >= 20_000 else 24
         self._weights = [0.0]  # cumulated weight of the days: a weekend day counts a tenth
-        for day in range(days):
+        for day in range(DAYS):
             self._weights.append(self._weights[-1] + (1.0 if self._is_workday(day) else _WEEKEND))
         self._sundries = {  # how many a whole log holds
             "linear": events * _LINEAR_SHARE / 4,
@@ -113,23 +114,24 @@ class Story:
                 ))  # fmt: skip
             application, start, minutes = _EXPIRED_SECRET
             found.append(Planted(
-                "unauthorized_spike", {"application_id": application}, start, start + timedelta(minutes=minutes), "high",
-                "The OAuth secret of the Attio provider expired under Deal Sync; a colleague renewed it before lunch.",
+                "unauthorized_spike", {"application_id": application},
+                start, start + timedelta(minutes=minutes), "high",
+                "The OAuth secret of the Attio provider expired under Deal Sync; it was renewed before lunch.",
             ))  # fmt: skip
             application, _, start, minutes = _MISSING_SCOPE
             found.append(Planted(
                 "forbidden_spike", {"application_id": application}, start, start + timedelta(minutes=minutes), "medium",
-                "Somebody took note:read-write from the Attio app's settings; Keycard went on issuing it to Meeting Notes.",
+                "Somebody took note:read-write from the Attio app's settings; Keycard went on issuing it.",
             ))  # fmt: skip
         found.append(Planted(
             "policy_denials_by_user", {"user_id": self.forbidden_person.id, "policy": "forbid-attio-writes"},
             *self._span(self.forbidden_person), "medium",
-            f"{self.forbidden_person.name} tries to get write access past a forbid policy, day after day for three weeks.",
+            f"{self.forbidden_person.name} asks for write access against a forbid policy, for three weeks.",
         ))  # fmt: skip
         found.append(Planted(
             "policy_denials_by_user", {"user_id": self.unpermitted_person.id, "policy": "default deny"},
             *self._span(self.unpermitted_person), "medium",
-            f"No policy permits what {self.unpermitted_person.name}'s application asks for: a default deny, again and again.",
+            f"No policy permits what is asked for {self.unpermitted_person.name}: a default deny, again and again.",
         ))  # fmt: skip
         if self.has_gap and (not self.issues_only or self._sundries["sign_in"] >= 4_000):
             found.append(Planted(
@@ -140,11 +142,11 @@ class Story:
 
     def _shared_sessions(self, events: int) -> dict[Membership, float]:
         """Sessions of each membership over the whole log: what is left when all fixed things have their events."""
-        workdays = sum(self._is_workday(day) for day in range(self.days))
+        workdays = sum(self._is_workday(day) for day in range(DAYS))
         regular = [m for m in self.company.memberships if m.is_regular]
         shared = [m for m in self.company.memberships if not m.is_regular]
         fixed = len(regular) * (workdays - 10) * (1 + _CALLS_A_REGULAR_SESSION)
-        fixed += self.days * 24 // self.sync_every * (1 + _CALLS_A_SYNC)
+        fixed += DAYS * 24 // self.sync_every * (1 + _CALLS_A_SYNC)
         fixed += round(events * (_LINEAR_SHARE + _MCP_SHARE + _SECRET_SHARE + _SIGN_IN_SHARE)) + 3 * len(
             self.company.people
         )
@@ -192,7 +194,7 @@ class Story:
                 add(at, self.unpermitted_person, "app_people_finder", ("user_management:read-write",), ())
         for person in self.company.people[firm.EARLY_PEOPLE :: 2]:
             for _ in range(rng.randint(0, 2)):
-                day = rng.choice([n for n in range(30, self.days) if self._is_workday(n)])
+                day = rng.choice([n for n in range(30, DAYS) if self._is_workday(n)])
                 at = _ms(self.starts_at) + day * _DAY + round(rng.uniform(8.2, 16.8) * _HOUR)
                 add(at, person, "app_research_agent", ("record_permission:read",), ("forbid-unmanaged-devices",))
         return plan

@@ -13,58 +13,62 @@ from tempfile import TemporaryDirectory
 
 import duckdb
 
-from audit_kit.sample.events import Event
 from audit_kit.errors import UsageError
+from audit_kit.sample.events import Event
 
 DELIVERY_NAME = re.compile(r"\d{4}(-\d\d){5}-[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\.(parquet|jsonl\.gz)")
 
-_AUTHORIZATION = (
-    'STRUCT(decision VARCHAR, policy STRUCT(uid VARCHAR, "name" VARCHAR, version VARCHAR, "type" VARCHAR, is_applied BOOLEAN, '
-    '"group" STRUCT(uid VARCHAR, "name" VARCHAR), "data" STRUCT(effect VARCHAR, policy_set_id VARCHAR, policy_set_version BIGINT)))'
-)
+_GROUP = 'STRUCT(uid VARCHAR, "name" VARCHAR)'
+_EFFECT = "STRUCT(effect VARCHAR, policy_set_id VARCHAR, policy_set_version BIGINT)"
+_POLICY = 'uid VARCHAR, "name" VARCHAR, version VARCHAR, "type" VARCHAR, is_applied BOOLEAN'
+_AUTHORIZATION = f'STRUCT(decision VARCHAR, policy STRUCT({_POLICY}, "group" {_GROUP}, "data" {_EFFECT}))'
 _USER = 'STRUCT(uid VARCHAR, "name" VARCHAR, email_addr VARCHAR, full_name VARCHAR, type_id INTEGER, "type" VARCHAR)'
 _URL = "STRUCT(scheme VARCHAR, hostname VARCHAR, path VARCHAR, port INTEGER, url_string VARCHAR, query_string VARCHAR)"
+_METADATA = (
+    'version VARCHAR, uid VARCHAR, event_code VARCHAR, product STRUCT("name" VARCHAR, vendor_name VARCHAR), '
+    "log_name VARCHAR, tenant_uid VARCHAR, correlation_uid VARCHAR, logged_time BIGINT, original_time VARCHAR, "
+    "profiles VARCHAR[]"
+)
+_HELD = "STRUCT(resource VARCHAR, resource_id VARCHAR)"
+_RESOURCE = (
+    'uid VARCHAR, uid_alt VARCHAR, "name" VARCHAR, "type" VARCHAR, hostname VARCHAR, role_id INTEGER, "role" VARCHAR'
+)
+_REQUEST = 'STRUCT(uid VARCHAR, "data" STRUCT(grant_type VARCHAR, resource VARCHAR, "scope" VARCHAR))'
+_ANSWER = 'STRUCT(credential_id VARCHAR, "scope" VARCHAR, token_type VARCHAR, expires_in INTEGER)'
+_RESPONSE = f'STRUCT(code INTEGER, error VARCHAR, error_message VARCHAR, "data" {_ANSWER})'
+_IDENTITY = 'STRUCT("type" VARCHAR, id VARCHAR, identifier VARCHAR)'
+_UNMAPPED = (
+    '"event" VARCHAR, organization_id VARCHAR, zone_id VARCHAR, '
+    f'actor STRUCT("type" VARCHAR, identities {_IDENTITY}[]), '
+    "requested_scopes VARCHAR[], granted_scopes VARCHAR[], credential_id VARCHAR, grant_id VARCHAR"
+)
 _COLUMNS = {
-    "metadata": 'STRUCT(version VARCHAR, uid VARCHAR, event_code VARCHAR, product STRUCT("name" VARCHAR, vendor_name VARCHAR), '
-    "log_name VARCHAR, tenant_uid VARCHAR, correlation_uid VARCHAR, logged_time BIGINT, original_time VARCHAR, profiles VARCHAR[])",
+    "metadata": f"STRUCT({_METADATA})",
     "time": "BIGINT",
-    "category_uid": "INTEGER",
-    "class_uid": "INTEGER",
+    **dict.fromkeys(("category_uid", "class_uid", "activity_id", "severity_id", "status_id"), "INTEGER"),
     "class_name": "VARCHAR",
-    "activity_id": "INTEGER",
     "activity_name": "VARCHAR",
     "type_uid": "BIGINT",
-    "severity_id": "INTEGER",
-    "status_id": "INTEGER",
-    "status": "VARCHAR",
-    "status_code": "VARCHAR",
-    "status_detail": "VARCHAR",
-    "message": "VARCHAR",
+    **dict.fromkeys(("status", "status_code", "status_detail", "message", "action", "disposition"), "VARCHAR"),
     "action_id": "INTEGER",
-    "action": "VARCHAR",
     "disposition_id": "INTEGER",
-    "disposition": "VARCHAR",
     "actor": f'STRUCT(app_uid VARCHAR, app_name VARCHAR, "user" {_USER}, authorizations {_AUTHORIZATION}[])',
     "user": _USER,
     "session": "STRUCT(uid VARCHAR, issuer VARCHAR)",
     "service": 'STRUCT("name" VARCHAR, uid VARCHAR)',
     "is_mfa": "BOOLEAN",
-    "entity": 'STRUCT(uid VARCHAR, "name" VARCHAR, "type" VARCHAR, type_id INTEGER, "data" STRUCT(resource VARCHAR, resource_id VARCHAR))',
+    "entity": f'STRUCT(uid VARCHAR, "name" VARCHAR, "type" VARCHAR, type_id INTEGER, "data" {_HELD})',
     "privileges": "VARCHAR[]",
-    "resources": 'STRUCT(uid VARCHAR, uid_alt VARCHAR, "name" VARCHAR, "type" VARCHAR, hostname VARCHAR, role_id INTEGER, "role" VARCHAR)[]',
+    "resources": f"STRUCT({_RESOURCE})[]",
     "src_endpoint": "STRUCT(ip VARCHAR)",
     "dst_endpoint": "STRUCT(hostname VARCHAR, svc_name VARCHAR, port INTEGER)",
     "api": 'STRUCT(operation VARCHAR, version VARCHAR, service STRUCT("name" VARCHAR), '
-    'request STRUCT(uid VARCHAR, "data" STRUCT(grant_type VARCHAR, resource VARCHAR, "scope" VARCHAR)), '
-    'response STRUCT(code INTEGER, error VARCHAR, error_message VARCHAR, '
-    '"data" STRUCT(credential_id VARCHAR, "scope" VARCHAR, token_type VARCHAR, expires_in INTEGER)))',
+    f"request {_REQUEST}, response {_RESPONSE})",
     "http_request": f"STRUCT(http_method VARCHAR, user_agent VARCHAR, uid VARCHAR, url {_URL})",
     "http_response": "STRUCT(code INTEGER, latency INTEGER)",
-    "policy": 'STRUCT(uid VARCHAR, "name" VARCHAR, version VARCHAR, "type" VARCHAR, is_applied BOOLEAN)',
-    "unmapped": 'STRUCT("event" VARCHAR, organization_id VARCHAR, zone_id VARCHAR, '
-    'actor STRUCT("type" VARCHAR, identities STRUCT("type" VARCHAR, id VARCHAR, identifier VARCHAR)[]), '
-    "requested_scopes VARCHAR[], granted_scopes VARCHAR[], credential_id VARCHAR, grant_id VARCHAR)",
-}  # fmt: skip
+    "policy": f"STRUCT({_POLICY})",
+    "unmapped": f"STRUCT({_UNMAPPED})",
+}
 
 
 class DeliveryWriter:

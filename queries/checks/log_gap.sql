@@ -10,7 +10,7 @@ SET VARIABLE min_gap_hours = 1;
 
 SELECT
     'log ' || strftime(g.starts_at AT TIME ZONE 'UTC', '%Y-%m-%d %H:%M') || ' UTC' AS entity,
-    'No event of any kind for ' || hour_count || CASE WHEN hour_count = 1 THEN ' hour' ELSE ' hours' END || ', '
+    'No event of any kind for ' || counted(hour_count, 'hour') || ', '
     || strftime(g.starts_at AT TIME ZONE 'UTC', '%Y-%m-%d %H:%M') || ' to ' || strftime(g.ends_at AT TIME ZONE 'UTC', '%Y-%m-%d %H:%M')
     || ' UTC; the same hours of other weeks hold about ' || CAST(round(expected_event_count) AS BIGINT) || ' events' AS reason,
     'medium' AS severity,
