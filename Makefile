@@ -8,7 +8,7 @@ READY := $(VENV)/.ready
 
 demo: $(READY)  ## a delivery of an imaginary company, collected, checked and reported
 	$(BIN)/audit-kit demo --out demo
-	$(BIN)/audit-kit run demo/deliveries --store demo/audit.duckdb --out demo --fail-on never
+	$(BIN)/audit-kit run --config demo/audit-kit.toml --out demo --fail-on never
 
 test: $(READY) chromium  ## everything that can fail
 	$(BIN)/python -m pytest

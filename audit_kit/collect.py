@@ -7,6 +7,7 @@ and the next one goes on where it stopped.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -24,7 +25,9 @@ from audit_kit.sources import Listed, fetch_file, list_files
 from audit_kit.store import (
     deliveries_folder,
     open_store,
+    replacing,
     scratch_connection,
+    settle_store,
     write_catalog,
     write_info,
     writing,
@@ -75,7 +78,8 @@ def collect(settings: Settings, sources: Sequence[Source], progress: Progress | 
     Files that cannot be read are reported in the result and do not stop the run.
     """
     mapping = load_mapping(settings)
-    listed = [item for source in sources for item in list_files(source.name, source.paths)]
+    # By name, whatever the order of the settings: of two copies of an event the first is kept, and remap must agree.
+    listed = sorted(item for source in sources for item in list_files(source.name, source.paths))
     ledger = _Ledger.read(settings.store)
     new = [item for item in listed if not ledger.has_unchanged(item)]
     folder = deliveries_folder(settings.store)
@@ -92,30 +96,39 @@ def remap(settings: Settings, progress: Progress | None = None) -> Collected:
     """
     mapping = load_mapping(settings)
     folder = deliveries_folder(settings.store)
-    with open_store(settings.store) as store:
+    settle_store(settings.store)
+    with open_store(settings.store) as store:  # held open to the end: nobody may add to what is about to be replaced
         rows = store.query(
             "SELECT source, source_file, bytes, modified_ns, sha256, delivery, reason FROM ingested_files "
             "ORDER BY source, source_file, ingested_at, sha256"
         ).rows()
-    deliveries = [
-        Delivery(source, name, Listed(source, name, folder, 0, 0).format, size, modified, sha256, folder / kept,
-                 None if sha256 else reason)
-        for source, name, size, modified, sha256, kept, reason in rows
-    ]  # fmt: skip
-    gone = [d.name for d in deliveries if d.sha256 and not d.kept.is_file()]
-    if gone:
-        raise StoreError(
-            f"{folder}: {len(gone)} deliveries are no longer kept there (the first is {gone[0]}); "
-            "without them the events cannot be derived again, so nothing was changed"
-        )
-    fresh = settings.store.with_name(settings.store.name + ".remap")
-    fresh.unlink(missing_ok=True)
-    try:
-        files, others = _ingest(settings, fresh, mapping, iter(deliveries), len(deliveries), progress)
-        fresh.replace(settings.store)
-    finally:
-        fresh.unlink(missing_ok=True)
+        deliveries = [
+            Delivery(source, name, Listed(source, name, folder, 0, 0).format, size, modified, sha256, folder / kept,
+                     None if sha256 else reason)
+            for source, name, size, modified, sha256, kept, reason in rows
+        ]  # fmt: skip
+        gone = [d.name for d in deliveries if d.sha256 and not d.kept.is_file()]
+        if gone:
+            raise StoreError(
+                f"{folder}: {len(gone)} deliveries are no longer kept there (the first is {gone[0]}); "
+                "without them the events cannot be derived again, so nothing was changed"
+            )
+        with replacing(settings.store) as fresh:
+            unchanged = (_unchanged(delivery, folder) for delivery in deliveries)
+            files, others = _ingest(settings, fresh, mapping, unchanged, len(deliveries), progress)
     return Collected(tuple(files), 0, tuple(others))
+
+
+def _unchanged(delivery: Delivery, folder: Path) -> Delivery:
+    if delivery.sha256:
+        with delivery.kept.open("rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+        if found != delivery.sha256:
+            raise StoreError(
+                f"{delivery.kept}: it is no longer the delivery {delivery.name} that was collected; "
+                f"put the original back below {folder} and run this again. Nothing was changed"
+            )
+    return delivery
 
 
 # ── what is new ─────────────────────────────────────────────────────────────────────────────────────────────
@@ -176,7 +189,7 @@ def _ingest(
             reader = Reader(connection, mapping)
             wrote = False
             for batch in _batches(deliveries):
-                staged = reader.stage([(d.kept, d.format) for d in batch if d.unreadable_because is None])
+                staged = _stage(reader, batch)
                 with writing(connection, store):
                     _write_once_a_run(connection, settings, mapping, wrote)
                     done += _write_batch(connection, batch, staged, mapping, deliveries_folder(settings.store))
@@ -195,6 +208,17 @@ def _ingest(
             connection.close()
     done.sort(key=lambda f: (f.source, f.name))
     return done, sorted(others.items(), key=lambda item: (-item[1], item[0]))
+
+
+def _stage(reader: Reader, batch: Sequence[Delivery]) -> Staged:
+    try:
+        return reader.stage([(d.kept, d.format) for d in batch if d.unreadable_because is None])
+    except duckdb.Error as error:
+        text = str(error).strip().splitlines()[0]
+        raise StoreError(
+            f"DuckDB gave up on the {len(batch)} files from {batch[0].name} to {batch[-1].name}: {text}; "
+            "what was read before them is kept. Free some memory, or take these files out one by one"
+        ) from None
 
 
 def _write_once_a_run(

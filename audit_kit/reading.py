@@ -10,9 +10,8 @@ from __future__ import annotations
 import gzip
 import json
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
 from pathlib import Path
 from typing import IO, Any
 
@@ -21,12 +20,18 @@ import polars as pl
 
 from audit_kit.errors import UnreadableDelivery
 from audit_kit.mapping import ODD_JSON, EventMapping, OddShape, Shape, normalise, shape_of
+from audit_kit.paths import QUERIES
 
-_CHUNK = 20_000  # events parsed at a time on the JSON road
+_CHUNK = 20_000  # events parsed at a time on the JSON road,
+_CHUNK_SIZE = 64 << 20  # or fewer where they have this many characters together
 _LONGEST_LINE = 16 << 20  # bytes; a longer line is refused, so that a bomb cannot take the memory
 _LARGEST_DOCUMENT = 256 << 20  # bytes of a .json file that is one document
 _LONGEST_RAW = 1 << 20  # characters of a rejected event that are kept beside its reason
 NOT_OCSF = "not an OCSF event"
+# Not the delivery's fault: calling it unreadable would leave its events out for good.
+_CANNOT_GO_ON = (duckdb.OutOfMemoryException, duckdb.FatalException)
+# What DuckDB and its Python bindings raise over a damaged file: names and messages may hold bytes that are no text.
+_STUMBLED = (duckdb.Error, UnicodeError, RuntimeError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,13 +61,19 @@ class Reader:
         self.mapping = mapping
         for macro in mapping.macros():
             connection.execute(macro)
+        structure = _quoted(json.dumps(mapping.json_shape))
         self._json_select = mapping.select(
             mapping.json_shape,
-            f"(SELECT source_file, source_row, from_json(doc, '{json.dumps(mapping.json_shape)}') AS e FROM docs)",
+            f"(SELECT source_file, source_row, from_json(doc, '{structure}') AS e FROM docs)",
             root="e",
         )
-        connection.register("docs", _Capsule(_docs([])))
-        connection.execute(f"CREATE TEMP TABLE staging AS {self._json_select} LIMIT 0")
+        # `staging` is `events` before it is known where a row goes; declared, because planning the SELECT takes long.
+        connection.execute(connection.extract_statements((QUERIES / "schema.sql").read_text(encoding="utf-8"))[0])
+        connection.execute(
+            "CREATE TEMP TABLE staging AS SELECT * EXCLUDE (source, batch_id), "
+            "CAST(NULL AS VARCHAR) AS other_resource, CAST(NULL AS VARCHAR) AS rejected_because FROM memory.events"
+        )
+        connection.execute("DROP TABLE memory.events")
 
     def stage(self, files: Sequence[tuple[Path, str | None]]) -> Staged:
         """Reads kept deliveries (path, format) into an emptied `staging`."""
@@ -82,7 +93,7 @@ class Reader:
                 else:
                     self._stage_json(path, _events_in(path, form), staged)
             except OddShape:
-                self._guarded(path, staged, lambda p: self._stage_json(p, self._parquet_as_json(p), staged))
+                self._stage_row_by_row(path, staged)
             except UnreadableDelivery as error:
                 self._skip(path, str(error), staged)
         for shape, paths in groups.values():
@@ -97,7 +108,7 @@ class Reader:
         try:
             relation = self.connection.sql("SELECT * FROM read_parquet(?)", params=[str(path)])
             shape = shape_of(zip(relation.columns, relation.types, strict=True))
-        except duckdb.Error as error:
+        except _STUMBLED as error:
             raise UnreadableDelivery(f"a Parquet file that cannot be read: {_first_line(error)}") from None
         if self.mapping.is_foreign(shape):
             columns = ", ".join(sorted(shape)[:6])
@@ -110,27 +121,39 @@ class Reader:
         plain = [p for p in paths if p not in odd]
         try:
             self._stage_parquet(shape, plain, staged)
-        except duckdb.Error:
+        except _CANNOT_GO_ON:
+            raise
+        except _STUMBLED:
             for path in plain:
-                self._guarded(path, staged, lambda p: self._stage_parquet(shape, [p], staged))
+                try:
+                    self._stage_parquet(shape, [path], staged)
+                except _CANNOT_GO_ON:
+                    raise
+                except _STUMBLED:  # a value that SQL stumbles over costs its event, not the file
+                    self._stage_row_by_row(path, staged)
         for path in odd:
-            self._guarded(path, staged, lambda p: self._stage_json(p, self._parquet_as_json(p), staged))
+            self._stage_row_by_row(path, staged)
 
-    def _guarded(self, path: Path, staged: Staged, stage: Any) -> None:
+    def _stage_row_by_row(self, path: Path, staged: Staged) -> None:
         try:
-            stage(path)
+            self._stage_json(path, self._parquet_as_json(path), staged)
+        except _CANNOT_GO_ON:
+            raise
         except UnreadableDelivery as error:
             self._skip(path, str(error), staged)
-        except duckdb.Error as error:
+        except _STUMBLED as error:
             self._skip(path, f"a Parquet file that cannot be read: {_first_line(error)}", staged)
 
     def _stage_parquet(self, shape: dict[str, Shape], paths: list[Path], staged: Staged) -> None:
         if not paths:
             return
+        # A delivered column of these names must not pass for ours.
+        taken = ", ".join(_identifier(c) for c in shape if c.lower() in ("source_file", "source_row"))
         relation = (
-            f"(SELECT *, audit_kit_file AS source_file, file_row_number + 1 AS source_row FROM {_read_parquet(paths)})"
+            f"(SELECT * {f'EXCLUDE ({taken})' if taken else ''}, audit_kit_file AS source_file, "
+            f"file_row_number + 1 AS source_row FROM {_read_parquet(paths)})"
         )
-        self.connection.execute(f"INSERT INTO staging {self.mapping.select(shape, relation)}")
+        self.connection.execute(f"INSERT INTO staging BY NAME {self.mapping.select(shape, relation)}")
         for name, count in self.connection.execute(
             f"SELECT audit_kit_file, count(*) FROM {_read_parquet(paths)} GROUP BY 1"
         ).fetchall():
@@ -146,25 +169,29 @@ class Reader:
             found = self.connection.execute(
                 f"SELECT DISTINCT audit_kit_file FROM {_read_parquet(paths)} WHERE {tests}"
             ).fetchall()
-        except duckdb.Error:
+        except _STUMBLED:
             return []  # an unreadable file shows itself, by name, when it is staged
         return [Path(name) for (name,) in sorted(found)]
 
-    def _parquet_as_json(self, path: Path) -> Iterator[tuple[int, str]]:
+    def _parquet_as_json(self, path: Path) -> Iterator[tuple[int, str | Reject]]:
         """Every row as the text of a straightened JSON object."""
         relation = self.connection.sql("SELECT * FROM read_parquet(?)", params=[str(path)])
         blobs = [c for c, kind in zip(relation.columns, relation.types, strict=True) if kind.id == "blob"]
-        replace = ", ".join(f'TRY(decode("{c}")) AS "{c}"' for c in blobs)
+        decoded = ", ".join(f"TRY(decode({_identifier(c)})) AS {_identifier(c)}" for c in blobs)
         rows = self.connection.cursor().execute(
-            f"SELECT to_json(t)::VARCHAR FROM (SELECT * {f'REPLACE ({replace})' if replace else ''} "
-            f"FROM read_parquet(?)) t",
+            "SELECT audit_kit_row, to_json(e)::VARCHAR FROM ("
+            f"SELECT file_row_number + 1 AS audit_kit_row, * {f'REPLACE ({decoded})' if decoded else ''} "
+            "FROM read_parquet(?)) e",
             [str(path)],
         )
-        number = 0
         while chunk := rows.fetchmany(2_000):
-            for (text,) in chunk:
-                number += 1
-                yield number, json.dumps(normalise(json.loads(text)))
+            for number, text in chunk:
+                try:
+                    event = json.loads(text)
+                    del event["audit_kit_row"]
+                    yield number, json.dumps(normalise(event))
+                except (ValueError, RecursionError) as error:
+                    yield number, Reject("", number, f"not a JSON object: {error}", text)
 
     # ── JSON ───────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -172,48 +199,52 @@ class Reader:
         name = str(path)
         rejects: list[Reject] = []
         count = 0
-        stream = iter(events)
         try:
-            while chunk := list(islice(stream, _CHUNK)):
+            for chunk in _chunks(events):
                 count += len(chunk)
                 rejects += [Reject(name, row, item.reason, item.raw) for row, item in chunk if isinstance(item, Reject)]
-                docs = [(row, item) for row, item in chunk if isinstance(item, str)]
+                docs, refused = self._straightened(name, {r: item for r, item in chunk if isinstance(item, str)})
+                rejects += refused
                 rejects += self._stage_docs(name, docs)
         except (OSError, EOFError, zlib.error) as error:
             raise UnreadableDelivery(f"damaged or cut short after {count} events: {error}") from None
         staged.row_counts[name] = count
         staged.rejects += rejects
 
-    def _stage_docs(self, name: str, docs: list[tuple[int, str]]) -> list[Reject]:
+    def _straightened(self, name: str, docs: dict[int, str]) -> tuple[list[tuple[int, str]], list[Reject]]:
+        """Texts of JSON objects that `from_json` reads as they are meant, and what is none."""
         rejects: list[Reject] = []
-        self.connection.register("docs", _Capsule(_docs(docs, name)))
+        self.connection.register("docs", _Capsule(_docs(docs.items(), name)))
         doubtful = self.connection.execute(
-            "SELECT source_row, doc FROM docs WHERE NOT json_valid(doc) "
+            "SELECT source_row FROM docs WHERE NOT json_valid(doc) "
             "OR json_type(CASE WHEN json_valid(doc) THEN doc END) <> 'OBJECT' "
             f"OR regexp_matches(doc, '{_quoted(ODD_JSON)}')"
         ).fetchall()
-        if doubtful:
-            straight = dict(docs)
-            for row, text in doubtful:
-                try:
-                    event = json.loads(text)
-                    if not isinstance(event, dict):
-                        raise ValueError(f"a JSON {_json_kind(event)}, not an object")
-                    straight[row] = json.dumps(normalise(event))
-                except (ValueError, RecursionError) as error:
-                    del straight[row]
-                    rejects.append(Reject(name, row, f"not a JSON object: {error}", text))
-            self.connection.register("docs", _Capsule(_docs(list(straight.items()), name)))
-            for row, text in self.connection.execute(
-                "SELECT source_row, doc FROM docs WHERE NOT json_valid(doc)"
-            ).fetchall():
-                del straight[row]
-                rejects.append(
-                    Reject(name, row, "not a JSON object: it holds characters that are no Unicode text", text)
-                )
-            self.connection.register("docs", _Capsule(_docs(list(straight.items()), name)))
-        self.connection.execute(f"INSERT INTO staging {self._json_select}")
-        return rejects
+        for (row,) in doubtful:
+            text = docs.pop(row)
+            try:
+                event = json.loads(text)
+                if not isinstance(event, dict):
+                    raise ValueError(f"a JSON {_json_kind(event)}, not an object")
+                docs[row] = json.dumps(normalise(event))
+            except (ValueError, RecursionError) as error:
+                rejects.append(Reject(name, row, f"not a JSON object: {error}", text))
+        return list(docs.items()), rejects
+
+    def _stage_docs(self, name: str, docs: list[tuple[int, str]]) -> list[Reject]:
+        """Maps the events; those that the statement stumbles over are found by halves and rejected."""
+        self.connection.register("docs", _Capsule(_docs(docs, name)))
+        try:
+            self.connection.execute(f"INSERT INTO staging BY NAME {self._json_select}")
+        except _CANNOT_GO_ON:
+            raise
+        except _STUMBLED as error:
+            if len(docs) == 1:
+                [(row, text)] = docs
+                return [Reject(name, row, f"cannot be mapped: {_first_line(error)}", text)]
+            middle = len(docs) // 2
+            return self._stage_docs(name, docs[:middle]) + self._stage_docs(name, docs[middle:])
+        return []
 
     # ── afterwards ─────────────────────────────────────────────────────────────────────────────────────────
 
@@ -267,16 +298,34 @@ class _Capsule:
         return self.frame.__arrow_c_stream__(requested_schema)
 
 
-def _docs(docs: list[tuple[int, str]], name: str = "") -> pl.DataFrame:
+def _docs(docs: Collection[tuple[int, str]], name: str) -> pl.DataFrame:
     return pl.DataFrame(
         {"source_row": [row for row, _ in docs], "doc": [text for _, text in docs]},
         schema={"source_row": pl.Int64, "doc": pl.String},
     ).with_columns(pl.lit(name).alias("source_file"))
 
 
+def _chunks(events: Iterable[tuple[int, str | Reject]]) -> Iterator[list[tuple[int, str | Reject]]]:
+    """Some thousands of events at a time, fewer of large ones."""
+    chunk: list[tuple[int, str | Reject]] = []
+    size = 0
+    for number, item in events:
+        chunk.append((number, item))
+        size += len(item) if isinstance(item, str) else len(item.raw)
+        if len(chunk) >= _CHUNK or size >= _CHUNK_SIZE:
+            yield chunk
+            chunk, size = [], 0
+    if chunk:
+        yield chunk
+
+
 def _read_parquet(paths: Sequence[Path]) -> str:
     listed = ", ".join(f"'{_quoted(str(p))}'" for p in paths)
     return f"read_parquet([{listed}], filename = 'audit_kit_file', file_row_number = true)"
+
+
+def _identifier(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
 
 
 def _quoted(text: str) -> str:
@@ -380,4 +429,9 @@ def _printable(data: bytes) -> str:
 
 
 def _first_line(error: Exception) -> str:
-    return str(error).splitlines()[0]
+    """What went wrong, in one printable line."""
+    text = str(error).strip() or type(error).__name__
+    return text.splitlines()[0].encode("utf-8", "backslashreplace").decode("utf-8").translate(_UNPRINTABLE)
+
+
+_UNPRINTABLE = dict.fromkeys((*range(32), *range(127, 160), 65533), "?")

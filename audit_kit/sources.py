@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from glob import has_magic
 from pathlib import Path
+from typing import IO
 
-from audit_kit.errors import UnreadableDelivery, UsageError
+from audit_kit.errors import StoreError, UnreadableDelivery, UsageError
 
 FORMATS = {".parquet": "parquet", ".jsonl.gz": "jsonl.gz", ".jsonl": "jsonl", ".json": "json"}
 
@@ -35,14 +36,22 @@ def list_files(source: str, paths: tuple[str, ...]) -> list[Listed]:
     A file of an unknown kind is listed too, so that collect can say that it was left out. Hidden files and those
     that begin with an underscore (markers of other writers) are not deliveries. UsageError: a path that is not there.
     """
-    found: dict[Path, Listed] = {}
+    found: dict[str, Listed] = {}
     for text in paths:
         for path, name in _expand(text):
-            real = path.resolve()
+            real = os.path.realpath(path)
             if real not in found:
-                about = path.stat()
-                found[real] = Listed(source, name, path, about.st_size, about.st_mtime_ns)
+                found[real] = _listed(source, name, path)
     return sorted(found.values())
+
+
+def _listed(source: str, name: str, path: Path) -> Listed:
+    name = os.fsencode(name).decode("utf-8", "backslashreplace")  # a file may be called anything
+    try:
+        about = path.stat()
+    except OSError:  # a link to nowhere, or gone this moment; fetching it will say why
+        return Listed(source, name, path, 0, 0)
+    return Listed(source, name, path, about.st_size, about.st_mtime_ns)
 
 
 def fetch_file(listed: Listed, folder: Path) -> tuple[str, Path]:
@@ -50,25 +59,45 @@ def fetch_file(listed: Listed, folder: Path) -> tuple[str, Path]:
 
     The copy appears whole or not at all. UnreadableDelivery: it cannot be read (any more).
     """
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     part = folder / f".part-{os.getpid()}"
-    digest = hashlib.sha256()
     try:
-        with listed.path.open("rb") as original, part.open("wb") as copy:
-            while block := original.read(1 << 20):
-                digest.update(block)
-                copy.write(block)
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with open(part, "wb", opener=_owner_only) as copy:
+            sha256 = _copy(listed.path, copy)
             copy.flush()
             os.fsync(copy.fileno())
+        kept = folder / sha256[:2] / f"{sha256}{_suffix(listed)}"
+        kept.parent.mkdir(exist_ok=True, mode=0o700)
+        part.replace(kept)
     except OSError as error:
+        raise StoreError(f"{folder}: the delivery {listed.name} cannot be kept there: {error.strerror}") from None
+    finally:
         part.unlink(missing_ok=True)
-        raise UnreadableDelivery(f"cannot be read: {error.strerror or error}") from None
-    sha256 = digest.hexdigest()
-    kept = folder / sha256[:2] / f"{sha256}{_suffix(listed)}"
-    kept.parent.mkdir(exist_ok=True, mode=0o700)
-    part.chmod(0o600)
-    part.replace(kept)
     return sha256, kept
+
+
+def _copy(original: Path, copy: IO[bytes]) -> str:
+    digest = hashlib.sha256()
+    try:
+        source = original.open("rb")
+    except OSError as error:
+        raise UnreadableDelivery(f"cannot be read: {error.strerror}") from None
+    with source:
+        while block := _read(source):
+            digest.update(block)
+            copy.write(block)
+    return digest.hexdigest()
+
+
+def _read(source: IO[bytes]) -> bytes:
+    try:
+        return source.read(1 << 20)
+    except OSError as error:
+        raise UnreadableDelivery(f"cannot be read: {error.strerror}") from None
+
+
+def _owner_only(path: str, flags: int) -> int:
+    return os.open(path, flags, mode=0o600)
 
 
 def _suffix(listed: Listed) -> str:
@@ -86,7 +115,7 @@ def _expand(text: str) -> Iterator[tuple[Path, str]]:
         matched = False
         for match in sorted(fixed.glob(str(path.relative_to(fixed)))):
             matched = True
-            if match.is_file():
+            if match.is_file() or (match.is_symlink() and not match.is_dir()):
                 yield match, match.relative_to(fixed).as_posix()
             elif match.is_dir():
                 yield from ((p, f"{match.name}/{n}") for p, n in _below(match))
@@ -99,7 +128,20 @@ def _expand(text: str) -> Iterator[tuple[Path, str]]:
 
 
 def _below(folder: Path) -> Iterator[tuple[Path, str]]:
-    for path in sorted(folder.rglob("*")):
-        name = path.relative_to(folder)
-        if path.is_file() and not any(part.startswith((".", "_")) for part in name.parts):
-            yield path, name.as_posix()
+    """Everything below that is no folder, links followed; UsageError where a folder cannot be looked into."""
+    been: set[str] = set()
+    for place, folders, files in os.walk(folder, onerror=_refuse, followlinks=True):
+        real = os.path.realpath(place)
+        if real in been:  # a link back up
+            folders.clear()
+            continue
+        been.add(real)
+        folders[:] = sorted(name for name in folders if not name.startswith((".", "_")))
+        for name in sorted(files):
+            path = Path(place, name)
+            if not name.startswith((".", "_")) and (path.is_file() or path.is_symlink()):
+                yield path, path.relative_to(folder).as_posix()
+
+
+def _refuse(error: OSError) -> None:
+    raise UsageError(f"{error.filename}: the folder cannot be read ({error.strerror}); mend its permissions") from None

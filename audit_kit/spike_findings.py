@@ -114,7 +114,8 @@ def _events_sql(dimension: str, entity: str, status: int, incident: dict[str, An
     return (
         f"SELECT * FROM events WHERE kind = 'api_call' AND {_COLUMN[dimension]} = '{value}' "
         f"AND http_status = {status} AND occurred_at >= TIMESTAMPTZ '{incident['first_hour']:%Y-%m-%d %H:%M:%S}+00' "
-        f"AND occurred_at < TIMESTAMPTZ '{incident['ends_at']:%Y-%m-%d %H:%M:%S}+00'{hours} ORDER BY occurred_at, event_uid"
+        f"AND occurred_at < TIMESTAMPTZ '{incident['ends_at']:%Y-%m-%d %H:%M:%S}+00'{hours} "
+        "ORDER BY occurred_at, event_uid"
     )
 
 

@@ -109,6 +109,39 @@ def writing(connection: duckdb.DuckDBPyConnection, path: Path) -> Iterator[None]
         os.umask(old_mask)
 
 
+def settle_store(path: Path) -> None:
+    """Brings what a stopped run left in the write-ahead log into the file, so that the file alone is the store."""
+    if path.is_file() and _wal(path).exists():
+        connection = scratch_connection()
+        try:
+            _attach(connection, path, read_only=False)
+            connection.execute("CHECKPOINT store")
+        finally:
+            connection.close()
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Gives the path of a store to be made, which takes the place of `path` where the body ends well."""
+    fresh = path.with_name(path.name + ".remap")
+    _remove(fresh)
+    try:
+        yield fresh
+        settle_store(fresh)
+        fresh.replace(path)
+    finally:
+        _remove(fresh)
+
+
+def _remove(store: Path) -> None:
+    store.unlink(missing_ok=True)
+    _wal(store).unlink(missing_ok=True)  # left behind, it would be replayed into the next file of that name
+
+
+def _wal(store: Path) -> Path:
+    return store.with_name(store.name + ".wal")
+
+
 def write_catalog(connection: duckdb.DuckDBPyConnection, catalog: str) -> None:
     """Refreshes `operations` and `scopes` from the catalogue's files, inside the caller's transaction."""
     folder = CATALOGS / catalog

@@ -32,6 +32,8 @@ from tests.builders import (
     store_of,
 )
 from tests.checks.asking import busy_hour
+from tests.lint_sql import main as lint
+from tests.lint_sql import problems
 
 IDS = [check.id for check in load_checks()]
 TESTS = Path(__file__).parent / "checks"
@@ -230,3 +232,38 @@ def test_without_issues_no_check_that_needs_them_is_clean(tmp_path):
 def test_a_log_of_other_things_is_clean_of_gaps_alone(tmp_path):
     got = verdicts(tmp_path, [event(day) for day in daily(PERIOD_STARTS, LOG_ENDS)])
     assert {check_id for check_id, verdict in got.items() if verdict is not Verdict.COULD_NOT_JUDGE} <= {"log_gap"}
+
+
+# ── the lint of queries/ ────────────────────────────────────────────────────────────────────────────────────
+
+SMALL = "/*\ntitle = 'x'\n*/\nWITH a AS (SELECT 1)\n\nSELECT\n    b\nFROM a\nORDER BY b\n"
+
+
+def test_the_queries_are_tidy(capsys):
+    assert lint() == 0, capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "what"),
+    [
+        (SMALL.replace("    b", "\tb"), 7, "a tab"),
+        (SMALL.replace("FROM a", "FROM a "), 8, "blanks at the end"),
+        (SMALL.replace("    b", "    b" + 170 * "b"), 7, "175 columns"),
+        (SMALL.replace("title", "/* title"), 2, "/* inside a comment"),
+        (SMALL.replace("    b", "    a.*"), 7, "SELECT *"),
+        (SMALL.replace("SELECT\n    b", "SELECT *"), 6, "SELECT *"),
+        (SMALL.replace("ORDER BY b\n", ""), 8, "a check ends in ORDER BY"),
+        (SMALL.replace("FROM a", "FROM {{ a }}"), 8, "braces"),
+        (SMALL.replace("FROM a", "FROM {table}"), 8, "braces"),
+        (SMALL.replace("FROM a", "FORM a b"), 8, "Parser Error"),
+        (SMALL + "\n", 11, "a file ends in one line break"),
+    ],
+)
+def test_the_lint_finds(text, line, what):
+    found = [(number, said) for _, number, said in problems(CHECKS / "small.sql", text)]
+    assert any(number == line and what in said for number, said in found), found
+
+
+def test_the_lint_leaves_what_is_right():
+    in_texts = SMALL.replace("    b", "    '/* no */ {} -- ' AS b  -- nor /* here")
+    assert not list(problems(CHECKS / "small.sql", SMALL)) + list(problems(CHECKS / "small.sql", in_texts))

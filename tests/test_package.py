@@ -43,7 +43,7 @@ def test_the_installed_tool_runs_the_demo_outside_the_checkout(wheel: Path, tmp_
 
     made = run("demo", "--out", "demo", "--events", "20000")
     assert made.returncode == 0, made.stderr
-    done = run("run", "demo/deliveries", "--store", "demo/audit.duckdb", "--out", "demo")
+    done = run("run", "--config", "demo/audit-kit.toml", "--out", "demo")
     assert done.returncode == 1, done.stderr  # findings of severity high
     assert "over_broad_scopes" in done.stdout
     assert (tmp_path / "demo" / "report.html").stat().st_size > 10_000

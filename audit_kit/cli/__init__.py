@@ -62,5 +62,5 @@ def main() -> None:
 
     \b
     Start with:  audit-kit demo --out demo
-                 audit-kit run demo/deliveries --store demo/audit.duckdb --out demo
+                 audit-kit run --config demo/audit-kit.toml --out demo
     """

@@ -9,7 +9,7 @@ import click
 
 @click.command()
 @click.option(
-    "--events", type=click.IntRange(1_000), default=120_000, show_default=True, help="How many events, about."
+    "--events", type=click.IntRange(5_000), default=120_000, show_default=True, help="How many events, about."
 )
 @click.option("--seed", type=int, default=7, show_default=True, help="The same seed makes the same bytes.")
 @click.option(
@@ -26,7 +26,7 @@ def demo(events: int, seed: int, out: Path, issues_only: bool, clean: bool) -> N
 
     \b
     Example:  audit-kit demo --out demo
-              audit-kit run demo/deliveries --store demo/audit.duckdb --out demo
+              audit-kit run --config demo/audit-kit.toml --out demo
     """
     from audit_kit.cli.output import progress
     from audit_kit.sample import DemoOptions, write_demo

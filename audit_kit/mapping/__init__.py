@@ -218,6 +218,16 @@ def _typed(fact: Fact, candidates: list[tuple[str, Shape]]) -> str:
 
 
 def _elements(fact: Fact, candidates: list[tuple[str, Shape]]) -> str:
-    kind = "STRUCT(" + ", ".join(f'"{field}" VARCHAR' for field in fact.fields) + ")[]"
-    lists = " || ".join(f"coalesce({alias}, [])" for alias, _ in candidates) or "[]"
-    return f"CAST({lists} AS {kind})"
+    """Reads texts in a second pass over flat structs: a lambda would walk a nested one once a comparison."""
+    lists = []
+    for alias, kind in candidates:
+        assert isinstance(kind, list)  # noqa: S101 - Compiler.elements gives nothing else
+        item = kind[0]
+        cells = []
+        for field, paths in fact.fields.items():
+            names = [name for name in (f"{field}_{number}" for number in range(len(paths))) if name in item]
+            texts = [expressions.usable_text(f"r.{name}", item[name]) for name in names]
+            cells.append(f"'{field}': {coalesce(texts, 'CAST(NULL AS VARCHAR)')}")
+        lists.append(f"coalesce(list_transform({alias}, lambda r: {{{', '.join(cells)}}}), [])")
+    struct = "STRUCT(" + ", ".join(f'"{field}" VARCHAR' for field in fact.fields) + ")"
+    return f"CAST({' || '.join(lists) or '[]'} AS {struct}[])"

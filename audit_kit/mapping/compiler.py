@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from audit_kit.mapping.expressions import coalesce, literal, usable_text
+from audit_kit.mapping.expressions import literal
 from audit_kit.mapping.shapes import TEXT, Shape, plant, steps
 
 
@@ -37,7 +37,10 @@ class Compiler:
         return self._walk("", dict(self.shape), self.wanted, steps(path))
 
     def elements(self, path: str, fields: Mapping[str, tuple[str, ...]]) -> tuple[str, Shape] | None:
-        """A list of structs with `fields`, all text, or None where the schema has no list there."""
+        """A list of flat structs, or None where the schema has none there.
+
+        The first path of field `f` is `f_0` and so on; those that the schema lacks are left out.
+        """
         found = self.walk(path)
         if found is None:
             return None
@@ -52,14 +55,21 @@ class Compiler:
         inside = _InList(kind, wanted)
         if inside.kind is None:
             return None
-        cells = []
-        for field, sub_paths in fields.items():
-            leaves = [leaf for sub_path in sub_paths if (leaf := inside.leaf(sub_path))]
-            cells.append(f"'{field}': {coalesce([usable_text(*leaf) for leaf in leaves], 'CAST(NULL AS VARCHAR)')}")
+        leaves = {
+            f"{field}_{number}": leaf
+            for field, sub_paths in fields.items()
+            for number, sub_path in enumerate(sub_paths)
+            if (leaf := inside.leaf(sub_path))
+        }
         self.texts_in_lists += [
             f"array_to_string(list_transform({expression}, lambda r: {text}), chr(10))" for text in inside.texts
         ]
-        return f"list_transform({expression}, lambda r: {{{', '.join(cells)}}})", [dict.fromkeys(fields, TEXT)]
+        if not leaves:
+            return None
+        cells = ", ".join(f"{name}: {leaf}" for name, (leaf, _) in leaves.items())
+        return f"list_transform({expression}, lambda r: {{{cells}}})", [
+            {name: leaf[1] for name, leaf in leaves.items()}
+        ]
 
     def _walk(self, expression: str, kind: Shape, wanted: Any, way: list[str | int]) -> tuple[str, Shape] | None:
         is_parsed = False

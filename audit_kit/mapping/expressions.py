@@ -63,10 +63,12 @@ def enum(candidates: Sequence[tuple[str, Shape]], captions: str) -> str:
     both: list[str] = []
     for expression, kind in candidates:
         both.append(integer(expression, kind))
-        if kind == TEXT:
-            both.append(f"CASE lower(trim({expression})) {captions} END")
-    telling = [f"CASE WHEN {e} NOT IN (0, 99) THEN {e} END" for e in both]
-    return coalesce(telling + both if len(both) > 1 else both, "CAST(NULL AS BIGINT)")
+        if not _is_number(str(kind)):
+            both.append(f"CASE lower(trim({as_text(expression, kind)})) {captions} END")
+    if len(both) < 2:
+        return coalesce(both, "CAST(NULL AS BIGINT)")
+    telling = [f"CASE WHEN {e} NOT IN (0, 99) THEN {e} END" for e in both[1:]]
+    return f"CASE WHEN {both[0]} > 0 AND {both[0]} <> 99 THEN {both[0]} ELSE coalesce({', '.join(telling + both)}) END"
 
 
 # Instants outside [1990, 2100) are no event times; the ranges of s, ms, µs and ns inside it do not overlap.
@@ -97,15 +99,15 @@ def words(expression: str, kind: Shape) -> str:
     text = as_text(expression, kind)
     if isinstance(kind, list):
         text = f"array_to_string(CAST({expression} AS VARCHAR[]), ' ')"
-    several = (
-        f"list_sort(list_distinct(list_filter(string_split(translate(trim({text}, '[] '), "
-        f"'\",' || chr(9) || chr(10) || chr(13), '     '), ' '), lambda w: w NOT IN ('', '-', 'null', '{{}}'))))"
-    )
-    one_word = "[^\\s\",\\[\\]{}-][^\\s\",\\[\\]{}]*"
-    nothing = "^[\\s\",\\[\\]-]*(\\{|$)"  # or an object, which has no words
+    ordinary = '[^\\s",\\[\\]{}-][^\\s",\\[\\]{}]*'  # a word without brackets, quotes, commas
+    nothing = '[\\s",\\[\\]-]*(\\{.*)?'  # or an object, which has no words
+    split = f"string_split({text}, ' ')"
+    cleaned = f"string_split(translate(trim({text}, '[] '), '\",' || chr(9) || chr(10) || chr(13), '     '), ' ')"
+    kept = f"list_filter({cleaned}, lambda w: w NOT IN ('', '-', 'null', '{{}}'))"
     return (
-        f"CASE WHEN regexp_full_match({text}, '{one_word}') AND {text} <> 'null' THEN [{text}] "
-        f"WHEN NOT regexp_matches({text}, '{nothing}') THEN {several} END"
+        f"CASE WHEN {text} = 'null' THEN NULL WHEN regexp_full_match({text}, '{ordinary}') THEN [{text}] "
+        f"WHEN regexp_full_match({text}, '{ordinary}( {ordinary})+') THEN list_sort(list_distinct({split})) "
+        f"WHEN NOT regexp_full_match({text}, '{nothing}', 's') THEN list_sort(list_distinct({kept})) END"
     )
 
 

@@ -17,6 +17,18 @@ from audit_kit.sample.write import DeliveryWriter, prepare_folder
 __all__ = ["Demo", "DemoOptions", "write_demo"]
 
 
+_SETTINGS = """\
+# Settings of the demo; `audit-kit init` writes all that there are.
+organisation = "Halyard Kites (imaginary)"
+zone = "zone_halyard_01"
+store = "audit.duckdb"
+
+[[sources]]
+name = "demo"
+paths = ["deliveries"]
+"""
+
+
 @dataclass(frozen=True, slots=True)
 class DemoOptions:
     """`events` is met within 3 % from 20,000 on; `hours_per_file` is the span of one delivery."""
@@ -39,7 +51,7 @@ class Demo:
 
 
 def write_demo(out: Path, options: DemoOptions, progress: Callable[[int, int], None] | None = None) -> Demo:
-    """Writes `out/deliveries/` and `out/truth.json`, the same bytes for the same options.
+    """Writes `out/deliveries/`, `out/truth.json` and `out/audit-kit.toml`, the same bytes for the same options.
 
     Deliveries of an earlier run are replaced; UsageError where the folder holds anything else.
     """
@@ -89,5 +101,6 @@ def write_demo(out: Path, options: DemoOptions, progress: Callable[[int, int], N
         "other_resource_event_count": others,
         "planted": [as_json(p) for p in story.planted()],
     }
+    (out / "audit-kit.toml").write_text(_SETTINGS, encoding="utf-8")
     truth.write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     return Demo(deliveries, truth, total, writer.count)

@@ -45,7 +45,8 @@ _MOST_FAILURES_AN_HOUR = 2  # of 401s or 403s, of one application or one person:
 _EXPIRED_SECRET = ("app_deal_sync", datetime(2026, 8, 18, 9, tzinfo=UTC), 150)  # minutes
 _MISSING_SCOPE = ("app_meeting_notes", firm.ADD_NOTE, datetime(2026, 9, 3, 12, 30, tzinfo=UTC), 240)
 _GAP = (datetime(2026, 8, 12, 13, tzinfo=UTC), datetime(2026, 8, 12, 17, tzinfo=UTC))  # a Wednesday
-_GAP_FROM_EVENTS = 30_000  # in a smaller log four silent hours are nothing unusual
+_SHARED_CREDENTIALS = {"cred_linear", "cred_mcp"}
+_GAP_FROM_EVENTS = 60_000  # in a smaller log four silent hours are nothing unusual
 _FORBIDDEN_FROM, _FORBIDDEN_DAYS, _FORBIDDEN_COUNT = datetime(2026, 8, 24, tzinfo=UTC), 21, 30
 _UNPERMITTED_FROM, _UNPERMITTED_DAYS, _UNPERMITTED_COUNT = datetime(2026, 7, 20, tzinfo=UTC), 10, 18
 
@@ -223,6 +224,11 @@ class Story:
         ]
         if self.has_gap:
             first, last = map(_ms, _GAP)
+            in_gap = [e for e in events if first <= e["time"] < last]
+            # A session that began in the gap has no calls after it either: they would lack their issue.
+            began = {e["unmapped"]["credential_id"] for e in in_gap if "granted_scopes" in e["unmapped"]}
+            began -= _SHARED_CREDENTIALS
+            events = [e for e in events if e["unmapped"].get("credential_id") not in began]
             events = [e for e in events if not first <= e["time"] < last]
         if self.issues_only:
             events = [e for e in events if e["unmapped"]["event"] != "resources:call"]
@@ -297,14 +303,19 @@ class _Scene:
                 )
 
     def session(
-        self, membership: Membership, at: int, operations: Sequence[str], status: int | None = None
+        self,
+        membership: Membership,
+        at: int,
+        operations: Sequence[str],
+        status: int | None = None,
+        pause: int = 240_000,
     ) -> Iterator[Event]:
-        """One credential issue and its calls within the hour; `status` is that of every call, else what comes."""
+        """One credential issue and its calls, at most `pause` ms apart; `status` is that of every call, else what comes."""
         person, application = membership.person, membership.application
         credential = f"cred_{self.rng.getrandbits(64):016x}"
         yield self.write.credential_issue(at, person, application, ATTIO, membership.scopes, credential=credential)
         for operation in operations:
-            at += self.rng.randint(2_000, 240_000)
+            at += self.rng.randint(2_000, pause)
             answer = status or self.status(at, application.id, person.id, operation)
             yield self.write.call(at, person, application, ATTIO, operation, answer, membership.scopes, credential)
 
@@ -370,7 +381,7 @@ class _Scene:
             # Spread over the incident, and over before it is: a session takes less than half an hour.
             at = _ms(start) + round(number / sessions * (minutes - 28) * 60_000)
             operations = [operation] * 12 if operation else self.story.next_operations(membership, 12)
-            yield from self.session(membership, at, operations, status)
+            yield from self.session(membership, at, operations, status, pause=130_000)
 
     def start(self, hours: tuple[float, float]) -> int:
         """An instant within the hours; busiest in the middle of the morning and of the afternoon."""

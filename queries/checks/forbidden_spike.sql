@@ -2,9 +2,14 @@
 title       = "API calls are not suddenly answered with 403 Forbidden"
 severity    = "high"
 needs       = ["api_calls"]
-controls    = ["soc2:CC6.1", "soc2:CC7.2", "iso27001:A.8.3", "iso27001:A.8.16", "nist80053:AC-3", "nist80053:AU-6", "cis:8.11", "pcidss:7.3.2", "pcidss:10.2.1.4", "hipaa:164.312(b)", "owaspnhi:NHI5:2025", "attack:T1526"]
+controls    = [
+    "soc2:CC6.1", "soc2:CC7.2", "iso27001:A.8.3", "iso27001:A.8.16", "nist80053:AC-3", "nist80053:AU-6",
+    "cis:8.11", "pcidss:7.3.2", "pcidss:10.2.1.4", "hipaa:164.312(b)", "owaspnhi:NHI5:2025", "attack:T1526",
+]
 risk        = "An application lacks a scope that it needs, or somebody feels out what is allowed."
-remediation = "Check that the scopes in the Attio integration settings match those in the Keycard Console; if they do and the calls are not rightful, look at who made them."
+remediation = """\
+    Check that the scopes in the Attio integration settings match those in the Keycard Console; if they do and \
+    the calls are not rightful, look at who made them."""
 rows        = "series"
 */
 SET VARIABLE baseline_days = 28;

@@ -2,9 +2,14 @@
 title       = "The log has no silent hours in which events were to be expected"
 severity    = "medium"
 needs       = ["events", "log_of_14_days"]
-controls    = ["soc2:CC2.1", "soc2:CC7.2", "iso27001:A.8.15", "iso27001:A.5.28", "nist80053:AU-5", "nist80053:AU-12", "nistcsf:PR.PS-04", "cis:8.2", "pcidss:10.2.1", "pcidss:10.7.2", "hipaa:164.312(b)", "attack:T1562.008"]
+controls    = [
+    "soc2:CC2.1", "soc2:CC7.2", "iso27001:A.8.15", "iso27001:A.5.28", "nist80053:AU-5", "nist80053:AU-12",
+    "nistcsf:PR.PS-04", "cis:8.2", "pcidss:10.2.1", "pcidss:10.7.2", "hipaa:164.312(b)", "attack:T1562.008",
+]
 risk        = "What happened in a gap is unknown: misuse can hide in it, and nothing can be called unused across it."
-remediation = "Look in the export bucket for deliveries of these hours and collect them; if there are none, ask Keycard support to deliver them again, and find out whether the zone was down or the export was switched off."
+remediation = """\
+    Look in the export bucket for deliveries of these hours and collect them; if there are none, ask Keycard \
+    support to deliver them again, and find out whether the zone was down or the export was switched off."""
 */
 SET VARIABLE min_gap_hours = 1;
 

@@ -2,9 +2,16 @@
 title       = "Applications are issued the scopes that they use, and no more"
 severity    = "high"
 needs       = ["credential_issues", "log_of_30_days"]
-controls    = ["soc2:CC6.1", "soc2:CC6.3", "iso27001:A.5.15", "iso27001:A.5.18", "iso27001:A.8.3", "nist80053:AC-6", "nist80053:AC-6(7)", "nistcsf:PR.AA-05", "cis:6.8", "pcidss:7.2.5", "pcidss:7.2.5.1", "hipaa:164.502(b)", "owaspnhi:NHI5:2025", "attack:T1550.001"]
+controls    = [
+    "soc2:CC6.1", "soc2:CC6.3", "iso27001:A.5.15", "iso27001:A.5.18", "iso27001:A.8.3", "nist80053:AC-6",
+    "nist80053:AC-6(7)", "nistcsf:PR.AA-05", "cis:6.8", "pcidss:7.2.5", "pcidss:7.2.5.1", "hipaa:164.502(b)",
+    "owaspnhi:NHI5:2025", "attack:T1550.001",
+]
 risk        = "Whoever takes over the application, or the agent that runs in it, can do all that its scopes allow and not only what it was built for."
-remediation = "Take the unused scopes from what the application asks for, and cap it with a forbid policy in Keycard; the scopes of the Attio app itself can shrink only as far as every application behind the same provider allows."
+remediation = """\
+    Take the unused scopes from what the application asks for, and cap it with a forbid policy in Keycard; the \
+    scopes of the Attio app itself can shrink only as far as every application behind the same provider \
+    allows."""
 */
 SET VARIABLE min_index = 0.25;
 SET VARIABLE min_active_days = 10;

@@ -2,9 +2,14 @@
 title       = "Nobody is refused by policy again and again"
 severity    = "medium"
 needs       = ["decisions"]
-controls    = ["soc2:CC6.1", "soc2:CC6.3", "soc2:CC7.2", "iso27001:A.5.15", "iso27001:A.8.3", "iso27001:A.8.16", "nist80053:AC-3", "nist80053:AU-6", "cis:8.11", "pcidss:7.3.3", "pcidss:10.2.1.4"]
+controls    = [
+    "soc2:CC6.1", "soc2:CC6.3", "soc2:CC7.2", "iso27001:A.5.15", "iso27001:A.8.3", "iso27001:A.8.16",
+    "nist80053:AC-3", "nist80053:AU-6", "cis:8.11", "pcidss:7.3.3", "pcidss:10.2.1.4",
+]
 risk        = "Repeated refusals are either someone probing for access that is not theirs, or a policy that stops people from doing their work."
-remediation = "Ask the user what was attempted. If it is rightful, change the named policy in the Keycard Console or, for a default deny, add a permit; if not, treat it as an attempt and look at what the same session did next."
+remediation = """\
+    Ask the user what was attempted. If it is rightful, change the named policy in the Keycard Console or, for \
+    a default deny, add a permit; if not, treat it as an attempt and look at what the same session did next."""
 */
 SET VARIABLE min_denials = 10;
 

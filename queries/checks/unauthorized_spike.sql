@@ -2,9 +2,15 @@
 title       = "API calls are not suddenly answered with 401 Unauthorized"
 severity    = "high"
 needs       = ["api_calls"]
-controls    = ["soc2:CC6.1", "soc2:CC7.2", "iso27001:A.8.5", "iso27001:A.8.16", "nist80053:AC-7", "nist80053:SI-4", "nistcsf:DE.AE-02", "cis:8.11", "pcidss:8.3.4", "pcidss:10.2.1.4", "hipaa:164.308(a)(5)(ii)(C)", "owaspnhi:NHI4:2025", "attack:T1550.001"]
+controls    = [
+    "soc2:CC6.1", "soc2:CC7.2", "iso27001:A.8.5", "iso27001:A.8.16", "nist80053:AC-7", "nist80053:SI-4",
+    "nistcsf:DE.AE-02", "cis:8.11", "pcidss:8.3.4", "pcidss:10.2.1.4", "hipaa:164.308(a)(5)(ii)(C)",
+    "owaspnhi:NHI4:2025", "attack:T1550.001",
+]
 risk        = "Credentials have stopped working, or somebody tries credentials of others."
-remediation = "Reconnect the provider in the Keycard Console; check that the OAuth credentials match between Keycard and Attio Build, and that the integration is still active in the Attio workspace."
+remediation = """\
+    Reconnect the provider in the Keycard Console; check that the OAuth credentials match between Keycard and \
+    Attio Build, and that the integration is still active in the Attio workspace."""
 rows        = "series"
 */
 SET VARIABLE baseline_days = 28;

@@ -2,9 +2,15 @@
 title       = "Every read-write scope that a user has granted is used for writing"
 severity    = "high"
 needs       = ["grants", "credential_issues", "log_of_30_days"]
-controls    = ["soc2:CC6.3", "iso27001:A.5.18", "iso27001:A.8.2", "nist80053:AC-6", "nist80053:AC-6(7)", "nistcsf:PR.AA-05", "cis:3.3", "cis:6.8", "pcidss:7.2.5.1", "hipaa:164.308(a)(4)(ii)(C)", "owaspnhi:NHI5:2025"]
+controls    = [
+    "soc2:CC6.3", "iso27001:A.5.18", "iso27001:A.8.2", "nist80053:AC-6", "nist80053:AC-6(7)",
+    "nistcsf:PR.AA-05", "cis:3.3", "cis:6.8", "pcidss:7.2.5.1", "hipaa:164.308(a)(4)(ii)(C)",
+    "owaspnhi:NHI5:2025",
+]
 risk        = "A standing permission to write that nobody needs is what an attacker or an erring agent will use."
-remediation = "Ask the owner; then revoke the user's grant at the resource in the Keycard Console and ask for consent to the smaller set, and take the scope from the applications that ask for it."
+remediation = """\
+    Ask the owner; then revoke the user's grant at the resource in the Keycard Console and ask for consent to \
+    the smaller set, and take the scope from the applications that ask for it."""
 */
 SET VARIABLE min_active_days = 10;
 SET VARIABLE max_age_gap_days = 7;

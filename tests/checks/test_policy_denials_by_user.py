@@ -77,3 +77,48 @@ def test_a_quote_in_a_name_stays_inside_the_sql(tmp_path: Path):
     found = run_check(tmp_path, CHECK, [*log_bounds(), *denials(10, policies=[hostile], user_id=hostile), *denials(5)])
     (finding,) = found.findings
     assert events_of(tmp_path, finding).height == 10
+
+
+def test_a_denied_call_that_names_its_policy_is_reported(tmp_path: Path):
+    calls = [api_call(START + timedelta(hours=n), status=403, decision="denied", policy_names=["p"]) for n in range(10)]
+    (finding,) = run_check(tmp_path, CHECK, [*log_bounds(), *calls]).findings
+    assert finding.entity == "ada × p"
+    assert events_of(tmp_path, finding).height == 10
+
+
+def test_a_denial_whose_policies_are_not_told_is_a_default_deny(tmp_path: Path):
+    (finding,) = run_check(tmp_path, CHECK, [*log_bounds(), *denials(5), *(denials(5, policy_names=None))]).findings
+    assert finding.reason == (
+        "10 denials of ada by default deny on 1 day, 2026-08-03 to 2026-08-03: no policy permits what was asked for"
+    )
+    assert events_of(tmp_path, finding).height == 10
+
+
+def test_a_user_and_an_application_of_one_name_are_one_subject(tmp_path: Path):
+    both = [*denials(10, policies=["p"]), *denials(10, policies=["p"], user_id=None, application_id="ada")]
+    (finding,) = run_check(tmp_path, CHECK, [*log_bounds(), *both]).findings
+    assert finding.event_count == 20 == events_of(tmp_path, finding).height
+
+
+def test_denials_of_nobody_named_are_reported(tmp_path: Path):
+    nobody = denials(10, policies=["p", "q"], user_id=None, application_id=None)
+    (finding,) = run_check(tmp_path, CHECK, [*log_bounds(), *nobody, *denials(3, policies=["p", "q"])]).findings
+    assert finding.entity == "nobody named × p, q"
+    assert events_of(tmp_path, finding).height == 10
+
+
+def test_what_was_asked_for_by_whom_is_told(tmp_path: Path):
+    more = {"requested_scopes": ["note:read", "task:read"], "application_id": "other", "policy_set_version": "8"}
+    events = [
+        *denials(5, policies=["p"], policy_set_id="set", policy_set_version="7"),
+        *denials(5, policies=["p"], **more),
+    ]
+    (finding,) = run_check(tmp_path, CHECK, [*log_bounds(), *events]).findings
+    assert finding.details["application_ids"] == ["crm-agent", "other"]
+    assert finding.details["requested_scopes"] == ["note:read", "object_configuration:read", "task:read"]
+    assert (finding.details["policy_set_id"], finding.details["policy_set_versions"]) == ("set", ["7", "8"])
+
+
+def test_the_end_of_the_period_is_not_in_it(tmp_path: Path):
+    late = [denial(at("2026-09-29 00:00"), ["p"]) for _ in range(10)]
+    assert not run_check(tmp_path, CHECK, [*log_bounds(), *late, issue(START)]).findings
