@@ -79,7 +79,7 @@ def main() -> None:
 
 def _has_struct(path: Path) -> bool:
     relation = duckdb.sql("SELECT unmapped FROM read_parquet(?)", params=[str(path)])
-    return bool(relation.types[0].id == "struct")
+    return relation is not None and bool(relation.types[0].id == "struct")
 
 
 if __name__ == "__main__":

@@ -310,7 +310,7 @@ class _Scene:
         status: int | None = None,
         pause: int = 240_000,
     ) -> Iterator[Event]:
-        """One credential issue and its calls, at most `pause` ms apart; `status` is that of every call, else what comes."""
+        """One credential issue and its calls, at most `pause` ms apart; `status` is that of every call, if given."""
         person, application = membership.person, membership.application
         credential = f"cred_{self.rng.getrandbits(64):016x}"
         yield self.write.credential_issue(at, person, application, ATTIO, membership.scopes, credential=credential)

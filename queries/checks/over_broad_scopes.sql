@@ -46,7 +46,6 @@ applications AS (
         coalesce(sum(issue_count) FILTER (issued_scopes IS NULL), 0) AS unnamed_issue_count
     FROM issue_lists
     GROUP BY application_id, resource_id
-    HAVING sum(issue_count) > 0
 ),
 
 issued AS (
@@ -223,7 +222,7 @@ judged AS (
             ELSE unnamed_issue_count || ' of its credential issues named no scopes: what they opened is not known'
         END AS inconclusive_because
     FROM gathered
-    WHERE over_privilege_index >= parameter('min_index') OR highest_index >= parameter('min_index')
+    WHERE greatest(over_privilege_index, highest_index) >= parameter('min_index')
         -- Scopes that are not named are not none.
         OR (unnamed_issue_count > 0 AND (has_calls OR privilege_count = 0))
 )
@@ -238,8 +237,8 @@ SELECT
     || CASE WHEN len(unused) > 0 THEN '; unused: ' || array_to_string(unused, ', ') ELSE '' END
     || CASE WHEN len(undecided) > 0 THEN '; not used, and not yet to be judged: ' || array_to_string(undecided, ', ') ELSE '' END
     || CASE WHEN len(unused) > 0 THEN '. Over-privilege index ' || printf('%.2f', over_privilege_index) || ' of 1' ELSE '' END AS reason,
-    -- Grave is what is mostly unused and can do most harm.
-    CASE WHEN NOT has_calls THEN 'low' WHEN is_critical AND over_privilege_index >= 0.5 THEN 'high' ELSE 'medium' END AS severity,
+    -- Grave is what is mostly unused and can do most harm; what is not known to be unused is for review.
+    CASE WHEN NOT has_calls OR over_privilege_index < parameter('min_index') THEN 'low' WHEN is_critical AND over_privilege_index >= 0.5 THEN 'high' ELSE 'medium' END AS severity,
     inconclusive_because,
     (SELECT min(occurred_at) FROM events WHERE kind = 'credential_issue' AND events.application_id = judged.application_id
         AND coalesce(events.resource_id, 'resource not named') = judged.resource_id

@@ -139,7 +139,7 @@ SELECT
             WHEN call_count = 0 THEN '; not one call for this user is in the log of ' || counted(day_count, 'day')
             ELSE '; none of ' || counted(call_count, 'call') || ' on ' || counted(active_day_count, 'day') || ' wrote with ' || scopes_pronoun
                 || ', in a log of ' || counted(day_count, 'day') END AS reason,
-    CASE WHEN NOT has_calls THEN 'low' WHEN is_critical THEN 'high' ELSE 'medium' END AS severity,
+    CASE WHEN NOT has_calls OR NOT is_decided THEN 'low' WHEN is_critical THEN 'high' ELSE 'medium' END AS severity,
     CASE
         WHEN resource_id = 'resource not named' THEN 'the log does not name the resource of this grant: what was done with it is not known'
         WHEN NOT has_calls AND unnamed_count > 0 THEN unnamed_count || ' of the credential issues for this user named no scopes, and may have been for any'

@@ -1,8 +1,8 @@
 /*
 What users had granted at the end of the period, one row a user × resource × scope. Without an inventory it is derived:
-a consent grants its scopes until a later revocation (one that names no scopes takes them all) or its expiry; what was
-issued for a user without a consent in the log was granted some time before (`basis = 'issue'`), and again where it was
-issued after a revocation.
+a consent grants its scopes until a later revocation (one that names no scopes takes them all) or its expiry; for a user
+with credential issues but no consent in the log, what was issued was granted some time before (`basis = 'issue'`), and
+granted again where it was issued after a revocation.
 */
 CREATE VIEW grants AS
 WITH consents AS (
@@ -73,8 +73,8 @@ SELECT
     NULL AS expires_at, 'issue' AS basis
 FROM issued AS i
 LEFT JOIN revoked AS r ON i.user_id = r.user_id AND i.resource_id IS NOT DISTINCT FROM r.resource_id AND i.scope = r.scope
-LEFT JOIN (SELECT DISTINCT user_id, resource_id, scope FROM consents) AS c
-    ON i.user_id = c.user_id AND i.resource_id IS NOT DISTINCT FROM c.resource_id AND i.scope = c.scope
-WHERE c.scope IS NULL AND (r.revoked_at IS NULL OR i.last_at > r.revoked_at);
+LEFT JOIN (SELECT DISTINCT user_id, resource_id FROM consents) AS c
+    ON i.user_id = c.user_id AND i.resource_id IS NOT DISTINCT FROM c.resource_id
+WHERE c.user_id IS NULL AND (r.revoked_at IS NULL OR i.last_at > r.revoked_at);
 
 COMMENT ON VIEW grants IS 'Standing grants at the end of the period, one row a user, resource and scope, derived from events.';

@@ -346,6 +346,7 @@ def test_issues_that_name_no_scopes_are_inconclusive(found):
     assert found["unnamed-empty"].inconclusive_because.startswith("90 of its credential issues named no scopes")
     assert found["all-unnamed"].reason == "all-unnamed is issued credentials whose scopes the log does not name"
     assert found["all-unnamed"].state is State.INCONCLUSIVE
+    assert found["all-unnamed"].severity is Severity.LOW
 
 
 def test_unnamed_scopes_excuse_no_unused_one(found):

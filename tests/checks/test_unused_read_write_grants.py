@@ -218,7 +218,8 @@ def test_a_quote_in_a_name_stays_inside_the_sql(found, log):
 
 
 @pytest.mark.parametrize(
-    "user", ["revoked", "revoked-scope", "expired", "shortened", "refused", "issued-revoked", "issue-refused"]
+    "user",
+    ["revoked", "revoked-scope", "expired", "shortened", "refused", "issued-revoked", "issue-refused", "issued-beside"],
 )
 def test_a_grant_that_does_not_stand_is_ignored(found, user):
     assert user not in found
@@ -228,7 +229,7 @@ def test_a_grant_that_does_not_stand_is_ignored(found, user):
     "user",
     [
         "revoked-other", "revoked-elsewhere", "revoked-in-vain", "revoked-later", "regranted", "renewed", "unlapsed",
-        "expires-later", "issued", "issued-other-revoked", "issued-beside",
+        "expires-later", "issued", "issued-other-revoked",
     ],
 )  # fmt: skip
 def test_a_grant_that_stands_for_the_whole_period_is_reported(found, user):
@@ -245,6 +246,7 @@ def test_a_grant_known_from_issues_is_at_least_that_old(found):
 @pytest.mark.parametrize("user", ["second-later", "regranted-late", "lapsed", "issued-again"])
 def test_a_grant_younger_than_the_period_is_inconclusive(found, user):
     assert found[user].inconclusive_because == "first granted within the period: too new to be called unused"
+    assert found[user].severity is Severity.LOW
 
 
 def test_a_grant_as_old_as_the_period_is_judged(found):
