@@ -1,7 +1,7 @@
 """`audit-kit.toml` → frozen, checked `Settings`.
 
 Whatever is wrong in the file is refused with file, line and cure. tomllib says nothing about the place of a
-key, so the checks name a key by its path in the document and `_offsets` finds that path in the text, which is
+key, so the checks name a key by its path in the document and `audit_kit.toml_lines` finds that path in the text, which is
 only done once something is wrong.
 """
 
@@ -23,9 +23,9 @@ from typing import Any, NoReturn, TypeAlias, TypeVar
 from urllib.parse import urlsplit
 
 from audit_kit.errors import SettingsError
+from audit_kit.toml_lines import Keys, line_of
 
 Scalar: TypeAlias = str | int | float | bool
-_Keys: TypeAlias = tuple[str | int, ...]  # the way to a value: ("sources", 0, "paths")
 _V = TypeVar("_V")
 
 FILE_NAME = "audit-kit.toml"
@@ -104,7 +104,7 @@ def load_settings(path: Path | None) -> Settings:
     try:
         return _settings(document, file)
     except _MisplacedError as error:
-        raise SettingsError(f"{file}:{_line_of(text, error.keys)}: {error.cure}") from None
+        raise SettingsError(f"{file}:{line_of(text, error.keys)}: {error.cure}") from None
 
 
 def _parse(file: Path, raw: bytes) -> tuple[str, dict[str, Any]]:
@@ -146,7 +146,7 @@ _INTEGERS = range(-(2**63), 2**63)  # what TOML promises; also what DuckDB keeps
 class _MisplacedError(Exception):
     """Something is wrong at `keys`; becomes a SettingsError once the line is known."""
 
-    def __init__(self, keys: _Keys, cure: str) -> None:
+    def __init__(self, keys: Keys, cure: str) -> None:
         super().__init__(cure)
         self.keys = keys
         self.cure = cure
@@ -202,7 +202,7 @@ def _resources(value: Any) -> tuple[ResourceScope, ...]:
             name=_text(table.get("name", ""), (*keys, "name"), may_be_empty=True),
             aliases=_texts(table.get("aliases", []), (*keys, "aliases"), '["…"]', may_be_empty=True),
         )
-        places: list[tuple[str, _Keys]] = [(resource.id, (*keys, "id"))]
+        places: list[tuple[str, Keys]] = [(resource.id, (*keys, "id"))]
         places += [(alias, (*keys, "aliases", at)) for at, alias in enumerate(resource.aliases)]
         for identifier, place in places:
             if identifier in taken:
@@ -214,7 +214,7 @@ def _resources(value: Any) -> tuple[ResourceScope, ...]:
     return tuple(found)
 
 
-def _resource_id(value: Any, keys: _Keys) -> str:
+def _resource_id(value: Any, keys: Keys) -> str:
     identifier = _text(value, keys)
     try:
         parts = urlsplit(identifier)
@@ -267,7 +267,7 @@ def _check_parameters(checks: dict[str, Any]) -> Mapping[str, Mapping[str, Scala
     return _read_only(found)
 
 
-def _check_scalar(value: Any, keys: _Keys) -> None:
+def _check_scalar(value: Any, keys: Keys) -> None:
     name = _named(keys)
     if not isinstance(value, Scalar):
         _refuse_type(value, keys, "a string, number or true/false")
@@ -282,7 +282,7 @@ def _check_scalar(value: Any, keys: _Keys) -> None:
 # ── pieces of it ────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _text(value: Any, keys: _Keys, *, may_be_empty: bool = False) -> str:
+def _text(value: Any, keys: Keys, *, may_be_empty: bool = False) -> str:
     if not isinstance(value, str):
         _refuse_type(value, keys, "a string in quotes")
     if _CONTROL.search(value):
@@ -294,7 +294,7 @@ def _text(value: Any, keys: _Keys, *, may_be_empty: bool = False) -> str:
     return value
 
 
-def _texts(value: Any, keys: _Keys, example: str, *, may_be_empty: bool = False) -> tuple[str, ...]:
+def _texts(value: Any, keys: Keys, example: str, *, may_be_empty: bool = False) -> tuple[str, ...]:
     if not isinstance(value, list):
         _refuse_type(value, keys, f"a list of strings, such as {example}")
     if not value and not may_be_empty:
@@ -302,18 +302,18 @@ def _texts(value: Any, keys: _Keys, example: str, *, may_be_empty: bool = False)
     return tuple(_text(item, (*keys, at)) for at, item in enumerate(value))
 
 
-def _lists(value: Any, keys: _Keys, example: str) -> Mapping[str, tuple[str, ...]]:
+def _lists(value: Any, keys: Keys, example: str) -> Mapping[str, tuple[str, ...]]:
     table = _table(value, keys)
     return _read_only({name: _texts(items, (*keys, name), example) for name, items in table.items()})
 
 
-def _table(value: Any, keys: _Keys) -> dict[str, Any]:
+def _table(value: Any, keys: Keys) -> dict[str, Any]:
     if not isinstance(value, dict):
         _refuse_type(value, keys, f"a table, as in [{'.'.join(map(str, keys))}]")
     return value
 
 
-def _tables(value: Any, keys: _Keys, cure: str) -> list[tuple[_Keys, dict[str, Any]]]:
+def _tables(value: Any, keys: Keys, cure: str) -> list[tuple[Keys, dict[str, Any]]]:
     if not isinstance(value, list):
         _refuse_type(value, keys, f"a list of tables: {cure}")
     for at, item in enumerate(value):
@@ -322,25 +322,25 @@ def _tables(value: Any, keys: _Keys, cure: str) -> list[tuple[_Keys, dict[str, A
     return [((*keys, at), item) for at, item in enumerate(value)]
 
 
-def _needed(table: dict[str, Any], keys: _Keys, key: str, where: str, example: object) -> Any:
+def _needed(table: dict[str, Any], keys: Keys, key: str, where: str, example: object) -> Any:
     if key not in table:
         raise _MisplacedError(keys, f"{where} has no {key}; add {key} = {json.dumps(example)}")
     return table[key]
 
 
-def _named(keys: _Keys) -> str:
+def _named(keys: Keys) -> str:
     """`'paths'`, or `an entry of 'paths'`."""
     return f"an entry of {keys[-2]!r}" if isinstance(keys[-1], int) else repr(keys[-1])
 
 
-def _refuse_type(value: Any, keys: _Keys, wanted: str) -> NoReturn:
+def _refuse_type(value: Any, keys: Keys, wanted: str) -> NoReturn:
     words = {str: "a string", bool: "true/false", int: "an integer", float: "a float"}
     words |= {list: "a list", dict: "a table"}
     got = words.get(type(value), "a date or time")
     raise _MisplacedError(keys, f"{_named(keys)} must be {wanted}, not {got}")
 
 
-def _refuse_unknown(table: dict[str, Any], keys: _Keys, known: tuple[str, ...], where: str) -> None:
+def _refuse_unknown(table: dict[str, Any], keys: Keys, known: tuple[str, ...], where: str) -> None:
     for key in table:
         if key not in known:
             close = difflib.get_close_matches(key.lower(), known, n=1)
@@ -354,7 +354,7 @@ _ENDS_AS_SECRET = re.compile(rf"{_GIVEAWAYS}$")
 _DEEPEST = 8  # no setting lies so deep; dotted keys can nest further than Python can recurse
 
 
-def _refuse_secrets(value: Any, keys: _Keys) -> None:
+def _refuse_secrets(value: Any, keys: Keys) -> None:
     """Comes first, over the whole document, so that no other message can get to show such a value.
 
     Under [mapping] and [checks] people choose the names, and `max_token_age_days = 30` or `secret_read` are
@@ -375,106 +375,6 @@ def _refuse_secrets(value: Any, keys: _Keys) -> None:
             cure = "secrets come from the environment only; remove it, and replace the secret if it is real"
             raise _MisplacedError((*keys, key), f"{key!r} looks like a secret; {cure}")
         _refuse_secrets(item, (*keys, key))
-
-
-# ── where in the text ───────────────────────────────────────────────────────────────────────────────────────
-
-_GAP = re.compile(r"(?:[ \t\r\n]|#[^\n]*)*")
-_PART = re.compile(r"""[ \t]*("(?:\\.|[^"\\\n])*"|'[^'\n]*'|[A-Za-z0-9_-]+)[ \t]*""")
-# Up to two quotes may stand right before the three that close a multi-line string.
-_STRING = re.compile(
-    r'"""(?:\\.|[^\\])*?"{3,5}'
-    r"|'''.*?'{3,5}"
-    r'|"(?:\\.|[^"\\\n])*"'
-    r"|'[^'\n]*'",
-    re.DOTALL,
-)
-_BARE = re.compile(r"[^,\]}#\r\n]+")  # with blanks: `1979-05-27 07:32:00` is one value
-
-
-def _line_of(text: str, keys: _Keys) -> int:
-    """The line of `keys`, or of the nearest table around it."""
-    found = _offsets(text)
-    while keys and keys not in found:
-        keys = keys[:-1]
-    return text.count("\n", 0, found.get(keys, 0)) + 1
-
-
-def _offsets(text: str) -> dict[_Keys, int]:
-    """Where each key, header and list item of a document stands that tomllib has found to be valid."""
-    found: dict[_Keys, int] = {}
-    lengths: dict[_Keys, int] = {}  # of each [[list of tables]] so far
-    table: _Keys = ()
-    at = _after_gap(text, 0)
-    while at < len(text):
-        if text[at] != "[":
-            at = _pair(text, at, table, found)
-        else:
-            start = at
-            brackets = 2 if text.startswith("[[", at) else 1
-            parts, at = _key(text, at + brackets)
-            at += brackets
-            table = ()
-            for part in parts[:-1]:
-                table = (*table, part)
-                if table in lengths:  # [a.b] after [[a]] belongs to the newest a
-                    table = (*table, lengths[table] - 1)
-                found.setdefault(table, start)
-            table = (*table, parts[-1])
-            if brackets == 2:
-                found.setdefault(table, start)
-                lengths[table] = lengths.get(table, 0) + 1
-                table = (*table, lengths[table] - 1)
-            found[table] = start
-        at = _after_gap(text, at)
-    return found
-
-
-def _after_gap(text: str, at: int) -> int:
-    gap = _GAP.match(text, at)
-    return gap.end() if gap else at
-
-
-def _key(text: str, at: int) -> tuple[list[str], int]:
-    """The parts of a bare, quoted or dotted key, and where it ends."""
-    parts: list[str] = []
-    while match := _PART.match(text, at):
-        part, at = match[1], match.end()
-        parts.append(tomllib.loads(f"key = {part}")["key"] if part[0] in "\"'" else part)
-        if text[at] != ".":
-            break
-        at += 1
-    return parts, at
-
-
-def _pair(text: str, at: int, table: _Keys, found: dict[_Keys, int]) -> int:
-    start = at
-    parts, at = _key(text, at)
-    keys = table
-    for part in parts:
-        keys = (*keys, part)
-        found.setdefault(keys, start)
-    return _value(text, _after_gap(text, at + 1), keys, found)
-
-
-def _value(text: str, at: int, keys: _Keys, found: dict[_Keys, int]) -> int:
-    opening = text[at]
-    if opening not in "[{":
-        match = _STRING.match(text, at) or _BARE.match(text, at)
-        return match.end() if match else at + 1
-    item = 0
-    at = _after_gap(text, at + 1)
-    while text[at] not in "]}":
-        if opening == "{":
-            at = _pair(text, at, keys, found)
-        else:
-            found[(*keys, item)] = at
-            at = _value(text, at, (*keys, item), found)
-            item += 1
-        at = _after_gap(text, at)
-        if text[at] == ",":
-            at = _after_gap(text, at + 1)
-    return at + 1
 
 
 # ── a file to start from ────────────────────────────────────────────────────────────────────────────────────

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from audit_kit.errors import SettingsError
 from audit_kit.settings import DEFAULT_RESOURCES, ResourceScope, Settings, Source, init_text, load_settings
-from audit_kit.settings import _offsets as offsets
+from audit_kit.toml_lines import offsets
 
 FULL = """\
 store = "data/audit.duckdb"
