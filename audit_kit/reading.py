@@ -10,7 +10,7 @@ from __future__ import annotations
 import gzip
 import json
 import zlib
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
@@ -44,6 +44,9 @@ class Reject:
     raw: str
 
 
+_Doc = tuple[str, int, str]  # kept path, row, JSON text of one event
+
+
 @dataclass
 class Staged:
     """What `stage` made of its files; the mapped rows are in the table `staging`."""
@@ -59,6 +62,8 @@ class Reader:
     def __init__(self, connection: duckdb.DuckDBPyConnection, mapping: EventMapping) -> None:
         self.connection = connection
         self.mapping = mapping
+        self._queue: list[_Doc] = []
+        self._queued = 0  # characters in it
         for macro in mapping.macros():
             connection.execute(macro)
         structure = _quoted(json.dumps(mapping.json_shape))
@@ -78,6 +83,7 @@ class Reader:
     def stage(self, files: Sequence[tuple[Path, str | None]]) -> Staged:
         """Reads kept deliveries (path, format) into an emptied `staging`."""
         self.connection.execute("TRUNCATE staging")
+        self._queue, self._queued = [], 0
         staged = Staged()
         groups: dict[str, tuple[dict[str, Shape], list[Path]]] = {}
         for path, form in files:
@@ -98,6 +104,7 @@ class Reader:
                 self._skip(path, str(error), staged)
         for shape, paths in groups.values():
             self._stage_group(shape, paths, staged)
+        self._stage_queue(staged)
         self._collect_mapped_rejects(staged)
         return staged
 
@@ -196,61 +203,80 @@ class Reader:
     # ── JSON ───────────────────────────────────────────────────────────────────────────────────────────────
 
     def _stage_json(self, path: Path, events: Iterable[tuple[int, str | Reject]], staged: Staged) -> None:
+        """Queues the events: mapped together with those of other files, the statement is planned less often."""
         name = str(path)
-        rejects: list[Reject] = []
         count = 0
         try:
-            for chunk in _chunks(events):
-                count += len(chunk)
-                rejects += [Reject(name, row, item.reason, item.raw) for row, item in chunk if isinstance(item, Reject)]
-                docs, refused = self._straightened(name, {r: item for r, item in chunk if isinstance(item, str)})
-                rejects += refused
-                rejects += self._stage_docs(name, docs)
+            for row, item in events:
+                count += 1
+                if isinstance(item, Reject):
+                    staged.rejects.append(Reject(name, row, item.reason, item.raw))
+                    continue
+                self._queue.append((name, row, item))
+                self._queued += len(item)
+                if len(self._queue) >= _CHUNK or self._queued >= _CHUNK_SIZE:
+                    self._stage_queue(staged)
         except (OSError, EOFError, zlib.error) as error:
             raise UnreadableDelivery(f"damaged or cut short after {count} events: {error}") from None
         staged.row_counts[name] = count
-        staged.rejects += rejects
 
-    def _straightened(self, name: str, docs: dict[int, str]) -> tuple[list[tuple[int, str]], list[Reject]]:
-        """Texts of JSON objects that `from_json` reads as they are meant, and what is none."""
-        rejects: list[Reject] = []
-        self.connection.register("docs", _Capsule(_docs(docs.items(), name)))
+    def _stage_queue(self, staged: Staged) -> None:
+        docs, self._queue, self._queued = self._queue, [], 0
+        if docs:
+            self._stage_docs(self._straightened(docs, staged), staged)
+
+    def _straightened(self, docs: list[_Doc], staged: Staged) -> list[_Doc]:
+        """Texts of JSON objects that `from_json` reads as they are meant; what is none is rejected."""
+        self._show(docs)
         doubtful = self.connection.execute(
-            "SELECT source_row FROM docs WHERE NOT json_valid(doc) "
+            "SELECT place FROM docs WHERE NOT json_valid(doc) "
             "OR json_type(CASE WHEN json_valid(doc) THEN doc END) <> 'OBJECT' "
             f"OR regexp_matches(doc, '{_quoted(ODD_JSON)}')"
         ).fetchall()
-        for (row,) in doubtful:
-            text = docs.pop(row)
+        refused: set[int] = set()
+        for (place,) in doubtful:
+            name, row, text = docs[place]
             try:
                 event = json.loads(text)
                 if not isinstance(event, dict):
                     raise ValueError(f"a JSON {_json_kind(event)}, not an object")
-                docs[row] = json.dumps(normalise(event))
+                docs[place] = (name, row, json.dumps(normalise(event)))
             except (ValueError, RecursionError) as error:
-                rejects.append(Reject(name, row, f"not a JSON object: {error}", text))
-        return list(docs.items()), rejects
+                refused.add(place)
+                staged.rejects.append(Reject(name, row, f"not a JSON object: {error}", text))
+        return [doc for place, doc in enumerate(docs) if place not in refused] if refused else docs
 
-    def _stage_docs(self, name: str, docs: list[tuple[int, str]]) -> list[Reject]:
+    def _stage_docs(self, docs: list[_Doc], staged: Staged) -> None:
         """Maps the events; those that the statement stumbles over are found by halves and rejected."""
-        self.connection.register("docs", _Capsule(_docs(docs, name)))
+        self._show(docs)
         try:
             self.connection.execute(f"INSERT INTO staging BY NAME {self._json_select}")
         except _CANNOT_GO_ON:
             raise
         except _STUMBLED as error:
             if len(docs) == 1:
-                [(row, text)] = docs
-                return [Reject(name, row, f"cannot be mapped: {_first_line(error)}", text)]
+                [(name, row, text)] = docs
+                staged.rejects.append(Reject(name, row, f"cannot be mapped: {_first_line(error)}", text))
+                return
             middle = len(docs) // 2
-            return self._stage_docs(name, docs[:middle]) + self._stage_docs(name, docs[middle:])
-        return []
+            self._stage_docs(docs[:middle], staged)
+            self._stage_docs(docs[middle:], staged)
+
+    def _show(self, docs: list[_Doc]) -> None:
+        """Makes the events the relation `docs`."""
+        names, rows, texts = zip(*docs, strict=True) if docs else ((), (), ())
+        frame = pl.DataFrame(
+            {"place": range(len(docs)), "source_file": names, "source_row": rows, "doc": texts},
+            schema={"place": pl.Int64, "source_file": pl.String, "source_row": pl.Int64, "doc": pl.String},
+        )
+        self.connection.register("docs", _Capsule(frame))
 
     # ── afterwards ─────────────────────────────────────────────────────────────────────────────────────────
 
     def _skip(self, path: Path, reason: str, staged: Staged) -> None:
         """A file is used whole or not at all: a part of a damaged one would look complete later."""
         name = str(path)
+        self._queue = [doc for doc in self._queue if doc[0] != name]
         self.connection.execute("DELETE FROM staging WHERE source_file = ?", [name])
         staged.rejects = [r for r in staged.rejects if r.file != name]
         staged.skipped[name] = reason
@@ -296,27 +322,6 @@ class _Capsule:
 
     def __arrow_c_stream__(self, requested_schema: object = None) -> object:
         return self.frame.__arrow_c_stream__(requested_schema)
-
-
-def _docs(docs: Collection[tuple[int, str]], name: str) -> pl.DataFrame:
-    return pl.DataFrame(
-        {"source_row": [row for row, _ in docs], "doc": [text for _, text in docs]},
-        schema={"source_row": pl.Int64, "doc": pl.String},
-    ).with_columns(pl.lit(name).alias("source_file"))
-
-
-def _chunks(events: Iterable[tuple[int, str | Reject]]) -> Iterator[list[tuple[int, str | Reject]]]:
-    """Some thousands of events at a time, fewer of large ones."""
-    chunk: list[tuple[int, str | Reject]] = []
-    size = 0
-    for number, item in events:
-        chunk.append((number, item))
-        size += len(item) if isinstance(item, str) else len(item.raw)
-        if len(chunk) >= _CHUNK or size >= _CHUNK_SIZE:
-            yield chunk
-            chunk, size = [], 0
-    if chunk:
-        yield chunk
 
 
 def _read_parquet(paths: Sequence[Path]) -> str:

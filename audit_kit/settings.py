@@ -1,8 +1,8 @@
 """`audit-kit.toml` → frozen, checked `Settings`.
 
-Whatever is wrong in the file is refused with file, line and cure. tomllib says nothing about the place of a
-key, so the checks name a key by its path in the document and `audit_kit.toml_lines` finds that path in the text, which is
-only done once something is wrong.
+Whatever is wrong in the file is refused with file, line and cure. tomllib says nothing about the place of a key, so
+the checks name a key by its path in the document; `audit_kit.toml_lines` finds that path in the text, which is only
+done once something is wrong.
 """
 
 from __future__ import annotations

@@ -12,12 +12,11 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from audit_kit.sample import DemoOptions, write_demo
-
 from audit_kit.audit import audit, newest_event_at
 from audit_kit.catalog import load_checks
 from audit_kit.collect import collect
 from audit_kit.period import resolve_period
+from audit_kit.sample import DemoOptions, write_demo
 from audit_kit.settings import Settings, Source
 from audit_kit.store import Store, open_store
 

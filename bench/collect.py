@@ -16,9 +16,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import duckdb
-from audit_kit.sample import DemoOptions, write_demo
 
 from audit_kit.collect import collect
+from audit_kit.sample import DemoOptions, write_demo
 from audit_kit.settings import Settings, Source
 
 _ROUNDS = 3
