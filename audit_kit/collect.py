@@ -8,6 +8,7 @@ and the next one goes on where it stopped.
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -24,6 +25,7 @@ from audit_kit.settings import Settings, Source
 from audit_kit.sources import Listed, fetch_file, list_files
 from audit_kit.store import (
     deliveries_folder,
+    insert_rows,
     open_store,
     replacing,
     scratch_connection,
@@ -271,11 +273,12 @@ def _write_batch(
     run = connection.execute
     batch = _not_written_meanwhile(connection, batch)
     run("CREATE OR REPLACE TEMP TABLE batch_files (source_file VARCHAR, source VARCHAR, name VARCHAR, place INTEGER)")
-    if batch:
-        connection.executemany(
-            "INSERT INTO temp.batch_files VALUES (?, ?, ?, ?)",
-            [(str(d.kept), d.source, d.name, place) for place, d in enumerate(batch) if d.unreadable_because is None],
-        )
+    fetched = {str(d.kept): d for d in batch if d.unreadable_because is None}
+    insert_rows(
+        connection,
+        "temp.batch_files",
+        [(kept, d.source, d.name, place) for place, (kept, d) in enumerate(fetched.items())],
+    )
     _name_nameless(connection)
     _mark_duplicates(connection)
     [(batch_id,)] = run("SELECT coalesce(max(batch_id), 0) + 1 FROM ingested_files").fetchall()
@@ -291,30 +294,30 @@ def _write_batch(
         "FROM temp.staging JOIN temp.batch_files USING (source_file) "
         "WHERE other_resource IS NOT NULL GROUP BY ALL ORDER BY ALL"
     )
-    names = {str(d.kept): d for d in batch if d.unreadable_because is None}
     rejects = [
-        (names[r.file].source, names[r.file].name, r.row, r.reason, r.raw, batch_id)
+        (fetched[r.file].source, fetched[r.file].name, r.row, r.reason, r.raw, batch_id)
         for r in staged.rejects
-        if r.file in names
+        if r.file in fetched
     ]
-    if rejects:
-        connection.executemany("INSERT INTO rejected_events VALUES (?, ?, ?, ?, ?, ?)", sorted(rejects))
-    files = [_account(connection, d, staged) for d in batch]
+    insert_rows(connection, "rejected_events", sorted(rejects))
+    files = _accounts(connection, batch, staged, batch_id)
     now = datetime.now(UTC)
-    for delivery, file in zip(batch, files, strict=True):
-        run(
-            "DELETE FROM ingested_files WHERE source = ? AND source_file = ? AND sha256 = ''",
-            [delivery.source, delivery.name],
-        )
-        run(
-            "INSERT INTO ingested_files VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            [
-                delivery.source, delivery.name, delivery.sha256, delivery.bytes, delivery.modified_ns, delivery.format,
-                file.status, file.reason, file.read_count, file.kept_count, file.rejected_count, file.duplicate_count,
-                file.other_resource_count, file.first_event_at, file.last_event_at, mapping.hash,
-                delivery.kept.relative_to(folder).as_posix() if delivery.sha256 else "", batch_id, now,
-            ],
-        )  # fmt: skip
+    run(
+        "DELETE FROM ingested_files WHERE sha256 = '' AND list_contains(?, source || chr(31) || source_file)",
+        [[f"{d.source}\x1f{d.name}" for d in batch]],
+    )
+    insert_rows(
+        connection,
+        "ingested_files",
+        [
+            (
+                d.source, d.name, d.sha256, d.bytes, d.modified_ns, d.format, f.status, f.reason, f.read_count,
+                f.kept_count, f.rejected_count, f.duplicate_count, f.other_resource_count, f.first_event_at,
+                f.last_event_at, mapping.hash, d.kept.relative_to(folder).as_posix() if d.sha256 else "", batch_id, now,
+            )
+            for d, f in zip(batch, files, strict=True)
+        ],
+    )  # fmt: skip
     return files
 
 
@@ -378,51 +381,53 @@ def _mark_duplicates(connection: duckdb.DuckDBPyConnection) -> None:
     )
 
 
-def _account(connection: duckdb.DuckDBPyConnection, delivery: Delivery, staged: Staged) -> DeliveredFile:
-    """The ledger's row of one file; raises StoreError where its counts do not add up, which rolls the batch back."""
-    key = str(delivery.kept)
-    reason = delivery.unreadable_because or staged.skipped.get(key)
-    if reason is not None:
-        return DeliveredFile(
-            delivery.source,
-            delivery.name,
-            "skipped",
-            reason,
-            delivery.sha256,
-            delivery.bytes,
-            0,
-            0,
-            0,
-            0,
-            0,
-            None,
-            None,
-        )
-    [(in_scope, other, first_us, last_us, duplicate)] = connection.execute(
-        "SELECT count(*) FILTER (other_resource IS NULL), count(*) FILTER (other_resource IS NOT NULL), "
-        "epoch_us(min(occurred_at) FILTER (other_resource IS NULL)), "
-        "epoch_us(max(occurred_at) FILTER (other_resource IS NULL)), "
-        "(SELECT count(*) FROM temp.duplicates WHERE source_file = $1) FROM temp.staging WHERE source_file = $1",
-        [key],
-    ).fetchall()
-    file = DeliveredFile(
-        source=delivery.source,
-        name=delivery.name,
-        status="collected",
-        reason=None,
-        sha256=delivery.sha256,
-        bytes=delivery.bytes,
-        read_count=staged.row_counts[key],
-        kept_count=in_scope - duplicate,
-        rejected_count=sum(r.file == key for r in staged.rejects),
-        duplicate_count=duplicate,
-        other_resource_count=other,
-        first_event_at=_instant(first_us),
-        last_event_at=_instant(last_us),
+def _accounts(
+    connection: duckdb.DuckDBPyConnection, batch: Sequence[Delivery], staged: Staged, batch_id: int
+) -> list[DeliveredFile]:
+    """The ledger's rows; raises StoreError where counts do not add up, which rolls the batch back."""
+    mapped = {
+        file: rest
+        for file, *rest in connection.execute(
+            "SELECT source_file, count(*) FILTER (other_resource IS NOT NULL), "
+            "epoch_us(min(occurred_at) FILTER (other_resource IS NULL)), "
+            "epoch_us(max(occurred_at) FILTER (other_resource IS NULL)) FROM temp.staging GROUP BY source_file"
+        ).fetchall()
+    }
+    duplicates = dict(
+        connection.execute("SELECT source_file, count(*) FROM temp.duplicates GROUP BY source_file").fetchall()
     )
-    if not file.adds_up:
-        raise StoreError(f"{delivery.name}: its counts do not add up ({file}); nothing of this batch was kept")
-    return file
+    # What is kept is counted where it is kept.
+    kept = {
+        (source, name): count
+        for source, name, count in connection.execute(
+            "SELECT source, source_file, count(*) FROM events WHERE batch_id = ? GROUP BY ALL", [batch_id]
+        ).fetchall()
+    }
+    rejected = Counter(r.file for r in staged.rejects)
+    files = []
+    for delivery in batch:
+        key = str(delivery.kept)
+        reason = delivery.unreadable_because or staged.skipped.get(key)
+        others, first_us, last_us = mapped.get(key, (0, None, None)) if reason is None else (0, None, None)
+        file = DeliveredFile(
+            source=delivery.source,
+            name=delivery.name,
+            status="collected" if reason is None else "skipped",
+            reason=reason,
+            sha256=delivery.sha256,
+            bytes=delivery.bytes,
+            read_count=staged.row_counts[key] if reason is None else 0,
+            kept_count=kept.get((delivery.source, delivery.name), 0),
+            rejected_count=rejected[key] if reason is None else 0,
+            duplicate_count=duplicates.get(key, 0),
+            other_resource_count=others,
+            first_event_at=_instant(first_us),
+            last_event_at=_instant(last_us),
+        )
+        if not file.adds_up:
+            raise StoreError(f"{delivery.name}: its counts do not add up ({file}); nothing of this batch was kept")
+        files.append(file)
+    return files
 
 
 def _instant(micros: int | None) -> datetime | None:

@@ -21,9 +21,11 @@ import polars as pl
 from audit_kit.errors import UnreadableDelivery
 from audit_kit.mapping import ODD_JSON, EventMapping, OddShape, Shape, normalise, shape_of
 from audit_kit.paths import QUERIES
+from audit_kit.store import ArrowFrame
 
 _CHUNK = 20_000  # events parsed at a time on the JSON road,
 _CHUNK_SIZE = 64 << 20  # or fewer where they have this many characters together
+_SMALL_FILE = 4_000  # events; of smaller Parquet files several are gathered before they are mapped
 _LONGEST_LINE = 16 << 20  # bytes; a longer line is refused, so that a bomb cannot take the memory
 _LARGEST_DOCUMENT = 256 << 20  # bytes of a .json file that is one document
 _LONGEST_RAW = 1 << 20  # characters of a rejected event that are kept beside its reason
@@ -154,17 +156,24 @@ class Reader:
     def _stage_parquet(self, shape: dict[str, Shape], paths: list[Path], staged: Staged) -> None:
         if not paths:
             return
+        counts = dict(
+            self.connection.execute(
+                f"SELECT audit_kit_file, count(*) FROM {_read_parquet(paths)} GROUP BY 1"
+            ).fetchall()
+        )
         # A delivered column of these names must not pass for ours.
         taken = ", ".join(_identifier(c) for c in shape if c.lower() in ("source_file", "source_row"))
         relation = (
-            f"(SELECT * {f'EXCLUDE ({taken})' if taken else ''}, audit_kit_file AS source_file, "
-            f"file_row_number + 1 AS source_row FROM {_read_parquet(paths)})"
+            f"SELECT * {f'EXCLUDE ({taken})' if taken else ''}, audit_kit_file AS source_file, "
+            f"file_row_number + 1 AS source_row FROM {_read_parquet(paths)}"
         )
-        self.connection.execute(f"INSERT INTO staging BY NAME {self.mapping.select(shape, relation)}")
-        for name, count in self.connection.execute(
-            f"SELECT audit_kit_file, count(*) FROM {_read_parquet(paths)} GROUP BY 1"
-        ).fetchall():
-            staged.row_counts[name] = count
+        if sum(counts.values()) < _SMALL_FILE * len(counts):
+            # Every file would go through the whole mapping in a chunk of its own.
+            self.connection.execute(f"CREATE OR REPLACE TEMP TABLE delivered AS {relation}")
+            relation = "FROM temp.delivered"
+        self.connection.execute(f"INSERT INTO staging BY NAME {self.mapping.select(shape, f'({relation})')}")
+        self.connection.execute("DROP TABLE IF EXISTS temp.delivered")
+        staged.row_counts |= counts
 
     def _with_odd_text(self, shape: dict[str, Shape], paths: list[Path]) -> list[Path]:
         """Files with text that `from_json` would misread; text columns are parsed in SQL only where that is exact."""
@@ -269,7 +278,7 @@ class Reader:
             {"place": range(len(docs)), "source_file": names, "source_row": rows, "doc": texts},
             schema={"place": pl.Int64, "source_file": pl.String, "source_row": pl.Int64, "doc": pl.String},
         )
-        self.connection.register("docs", _Capsule(frame))
+        self.connection.register("docs", ArrowFrame(frame))
 
     # ── afterwards ─────────────────────────────────────────────────────────────────────────────────────────
 
@@ -312,16 +321,6 @@ class Reader:
         else:
             form = "jsonl.gz" if path.name.endswith(".jsonl.gz") else path.suffix[1:]
             yield from ((row, e) for row, e in _events_in(path, form) if row in wanted and isinstance(e, str))
-
-
-class _Capsule:
-    """Hands a Polars frame to DuckDB through the Arrow capsule; by itself DuckDB would ask for pyarrow."""
-
-    def __init__(self, frame: pl.DataFrame) -> None:
-        self.frame = frame
-
-    def __arrow_c_stream__(self, requested_schema: object = None) -> object:
-        return self.frame.__arrow_c_stream__(requested_schema)
 
 
 def _read_parquet(paths: Sequence[Path]) -> str:

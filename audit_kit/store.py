@@ -142,6 +142,26 @@ def _wal(store: Path) -> Path:
     return store.with_name(store.name + ".wal")
 
 
+class ArrowFrame:
+    """Hands a Polars frame to DuckDB through the Arrow capsule; by itself DuckDB would ask for pyarrow."""
+
+    def __init__(self, frame: pl.DataFrame) -> None:
+        self.frame = frame
+
+    def __arrow_c_stream__(self, requested_schema: object = None) -> object:
+        return self.frame.__arrow_c_stream__(requested_schema)
+
+
+def insert_rows(connection: duckdb.DuckDBPyConnection, table: str, rows: Sequence[Sequence[Any]]) -> None:
+    """Many rows in one statement; one by one each would be planned anew."""
+    if rows:
+        frame = pl.DataFrame(rows, orient="row", infer_schema_length=None)
+        # DuckDB does not take Arrow's type of columns that hold nothing at all.
+        connection.register("rows_to_insert", ArrowFrame(frame.with_columns(pl.col(pl.Null).cast(pl.String))))
+        connection.execute(f"INSERT INTO {table} SELECT * FROM temp.rows_to_insert")
+        connection.unregister("rows_to_insert")
+
+
 def write_catalog(connection: duckdb.DuckDBPyConnection, catalog: str) -> None:
     """Refreshes `operations` and `scopes` from the catalogue's files, inside the caller's transaction."""
     folder = CATALOGS / catalog
@@ -169,9 +189,9 @@ def write_catalog(connection: duckdb.DuckDBPyConnection, catalog: str) -> None:
             for r in csv.DictReader(lines)
         ]
     connection.execute("DELETE FROM store.operations")
-    connection.executemany("INSERT INTO store.operations VALUES (?, ?, ?, ?, ?)", operations)
+    insert_rows(connection, "store.operations", operations)
     connection.execute("DELETE FROM store.scopes")
-    connection.executemany("INSERT INTO store.scopes VALUES (?, ?, ?, ?, ?, ?)", scopes)
+    insert_rows(connection, "store.scopes", scopes)
 
 
 def write_info(connection: duckdb.DuckDBPyConnection, **values: str) -> None:

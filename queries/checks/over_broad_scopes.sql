@@ -222,7 +222,7 @@ judged AS (
             ELSE unnamed_issue_count || ' of its credential issues named no scopes: what they opened is not known'
         END AS inconclusive_because
     FROM gathered
-    WHERE greatest(over_privilege_index, highest_index) >= parameter('min_index')
+    WHERE highest_index >= parameter('min_index')
         -- Scopes that are not named are not none.
         OR (unnamed_issue_count > 0 AND (has_calls OR privilege_count = 0))
 )

@@ -2,9 +2,11 @@
 
 from datetime import timedelta
 
+import duckdb
 import pytest
 
 from audit_kit.model import Period, Severity, State, Verdict
+from audit_kit.store import open_store
 from tests.builders import (
     ATTIO,
     LOG_ENDS,
@@ -17,8 +19,9 @@ from tests.builders import (
     denial,
     issue,
     log_bounds,
+    store_of,
 )
-from tests.checks.asking import ask_once, busy_hour, log_of
+from tests.checks.asking import Log, ask_once, busy_hour, log_of
 
 CHECK = "over_broad_scopes"
 SECOND = timedelta(seconds=1)
@@ -111,7 +114,11 @@ def estate():
     yield issue(LOG_ENDS, "task:read", application_id="late-edge", user_id="late-edge")
     yield issue(PERIOD_STARTS - SECOND, "task:read", application_id="late-edge", user_id="late-edge")
 
+    yield issue(PERIOD_STARTS, "object_configuration:read", application_id="late-edge", user_id="late-edge")
+    yield from issued("collector-only", "private_collection:read")
+
     # What cannot be judged.
+    yield from [*half_unused("untold-once"), *called("untold-once", days=1, http_status=None, outcome="unknown")]
     yield from issued("unheard", "object_configuration:read note:read")
     yield from issued("placeless", "object_configuration:read note:read", resource_id=None)
     for status in (200, 401, 403, 404):
@@ -127,6 +134,7 @@ def estate():
     for application, steady, single in (
         ("varied-15", 17, 3),
         ("varied-20", 16, 4),
+        ("varied-17", 15, 3),
         ("varied-5", 76, 4),
         ("varied-6", 62, 4),
     ):
@@ -145,6 +153,13 @@ def estate():
     yield denial(PERIOD_STARTS, requested_scopes=None, application_id="unnamed-refused", user_id="unnamed-refused")
 
     # What is too new, or rare.
+    yield from [*issued("rare-quarter", FOUR_SCOPES), *called("rare-quarter"), *called("rare-quarter", LISTS)]
+    yield from [*called("rare-quarter", THREADS), *called("rare-quarter", WEBHOOKS, 1, LOG_STARTS)]
+    yield issue(LOG_STARTS, FOUR_SCOPES, application_id="rare-quarter", user_id="rare-quarter")
+    for days in (400, 401):
+        yield from half_unused(f"ancient-{days}")
+        yield from called(f"ancient-{days}", NOTES, 1, PERIOD_STARTS - timedelta(days=days))
+    yield from [*half_unused("once"), *called("once", NOTES, 1)]
     for name, first_at in (("seven-days", timedelta(days=7)), ("younger", timedelta(days=7) + SECOND)):
         yield from [*issued(name, "object_configuration:read"), *called(name)]
         yield issue(PERIOD_STARTS + first_at, "note:read", application_id=name, user_id=name, application_name=None)
@@ -191,6 +206,7 @@ def test_an_application_that_uses_all_is_ignored(found):
 
 def test_the_index_is_reported_from_a_quarter_on(found, log):
     assert found["at-quarter"].details["over_privilege_index"] == 0.25
+    assert found["at-quarter"].state is State.OPEN
     assert "below-quarter" not in found
     more = by_application(log.ask(CHECK, min_index=0.2))
     assert more["below-quarter"].details["over_privilege_index"] == 0.2
@@ -201,6 +217,7 @@ def test_writing_weighs_three_and_critical_scopes_three_times_that(found):
     assert found["reader"].details["over_privilege_index"] == 0.75
     assert found["reader"].details["unweighted_index"] == 0.5
     assert found["eraser"].details["over_privilege_index"] == round(10 / 11, 3)
+    assert found["eraser"].details["unweighted_index"] == round(2 / 3, 3)
     assert found["critical-half"].details["over_privilege_index"] == 0.5
     assert found["critical-less"].details["over_privilege_index"] == round(3 / 7, 3)
 
@@ -239,6 +256,7 @@ def test_without_a_status_the_outcome_tells(found):
     assert found["untold-failure"].state is State.OPEN
     because = found["untold-unknown"].inconclusive_because
     assert because == "how 90 of its calls ended is not told: they may have used their scopes"
+    assert found["untold-once"].inconclusive_because.startswith("how 1 of its calls ended is not told")
 
 
 def test_the_use_of_another_application_does_not_count(found):
@@ -250,12 +268,17 @@ def test_what_was_not_issued_in_the_period_is_ignored(found, application):
     assert application not in found
 
 
-def test_issues_at_the_ends_of_the_period_belong_to_the_next_and_the_last(found):
-    assert found["late-edge"].details["unused_privileges"] == ["note read"]
+def test_an_issue_at_the_start_of_the_period_is_in_it_and_one_at_its_end_is_not(found, log):
+    edge = found["late-edge"]
+    assert edge.details["unused_privileges"] == ["note read"]
+    assert edge.event_count == 181 == log.events_of(edge).height
+    assert edge.first_at == PERIOD_STARTS
+    assert [e.event_uid for e in edge.sample_events] == log.events_of(edge)["event_uid"].to_list()[:5]
 
 
 def test_families_without_operations_are_named_and_not_judged(found):
     assert "collector" not in found
+    assert "collector-only" not in found
     assert found["collector-too"].details["not_assessable_scopes"] == ["private_collection:read"]
     assert found["collector-too"].details["over_privilege_index"] == 0.5
 
@@ -277,6 +300,7 @@ def test_no_call_at_all_is_inconclusive(found):
     because = "it had 90 credentials issued and no call of it is in the log: the log may not show all calls"
     assert found["unheard"].inconclusive_because == because
     assert found["unheard"].details["confidence"] == "low"
+    assert (found["unheard"].details["active_day_count"], found["unheard"].details["unseen_mass"]) == (0, 1)
 
 
 def test_issues_that_name_no_resource_are_inconclusive(found, log):
@@ -309,6 +333,8 @@ def test_ten_active_days_are_needed(found, log):
 def test_too_varied_use_is_inconclusive(found, log):
     assert found["varied-15"].state is State.OPEN
     assert found["varied-15"].details["unseen_mass"] == 0.15
+    assert found["varied-17"].details["unseen_mass"] == 0.167
+    assert found["varied-17"].state is State.INCONCLUSIVE
     assert found["varied-20"].inconclusive_because == (
         "its use is too varied to know it all: 20 % of what it does is probably not yet seen"
     )
@@ -371,6 +397,7 @@ def test_young_scopes_stay_out_of_the_index(found):
     assert found["young-too"].state is State.OPEN
     assert found["young-too"].details["over_privilege_index"] == 0.5
     assert found["young-too"].details["undecided_privileges"] == ["task read"]
+    assert found["young-too"].details["too_young_to_judge_count"] == 1
     assert "young-used" not in found
 
 
@@ -380,6 +407,20 @@ def test_rare_use_before_the_period_is_inconclusive(found, log):
     assert yearly.state is State.INCONCLUSIVE
     assert by_application(log.ask(CHECK, look_back_days=20))["yearly"].state is State.INCONCLUSIVE
     assert by_application(log.ask(CHECK, look_back_days=19))["yearly"].state is State.OPEN
+
+
+def test_rare_use_is_remembered_for_400_days(found):
+    assert found["ancient-400"].state is State.INCONCLUSIVE
+    assert found["ancient-401"].state is State.OPEN
+
+
+def test_what_may_be_a_quarter_is_inconclusive_from_a_quarter_on(found):
+    assert found["rare-quarter"].inconclusive_because.startswith("what it did not use is too new to be called unused")
+    assert found["rare-quarter"].severity is Severity.LOW
+
+
+def test_one_use_on_the_first_day_is_a_use(found):
+    assert "once" not in found
 
 
 def test_a_period_that_ends_at_noon_holds_the_calls_of_its_last_morning(log):
@@ -444,6 +485,10 @@ def requests():
     yield consent(PERIOD_STARTS + timedelta(days=8), "task:read", application_id="console", user_id="fresh")
     yield from asking("rare", "note:read task:read", "note:read")
     yield issue(at("2026-06-11"), "task:read", application_id="rare", user_id="rare")
+    yield consent(LOG_STARTS, "note:read task:read", user_id="edge")
+    yield issue(PERIOD_STARTS, "note:read", application_id="edge", user_id="edge")
+    yield consent(LOG_STARTS, "webhook:read", user_id="late")
+    yield issue(LOG_ENDS, "webhook:read", application_id="edge", user_id="late")
     yield from asking("gone", "note:read task:read", "note:read", starts=LOG_STARTS, days=30)
 
 
@@ -485,8 +530,13 @@ def test_by_request_new_grants_and_rare_requests_are_inconclusive(requested, by_
     assert requested["fresh"].details["undecided_privileges"] == ["task read"]
     assert requested["fresh"].state is State.INCONCLUSIVE
     assert requested["rare"].details["undecided_privileges"] == ["task read"]
+    assert by_application(by_request.ask(CHECK, look_back_days=20))["rare"].state is State.INCONCLUSIVE
     asked = by_application(by_request.ask(CHECK, look_back_days=19))
     assert asked["rare"].state is State.OPEN
+
+
+def test_by_request_the_users_of_the_period_count(requested):
+    assert requested["edge"].details["unused_privileges"] == ["task read"]
 
 
 def test_by_request_a_gap_is_inconclusive_where_an_issue_could_be_expected_in_it(tmp_path):
@@ -514,3 +564,13 @@ def test_thirty_days_of_log_are_needed(tmp_path):
 def test_without_credential_issues_it_could_not_judge(tmp_path):
     found = ask_once(tmp_path, CHECK, [*log_bounds(), *called("greedy")])
     assert found.could_not_judge == "the log holds no credential issue in the period"
+
+
+def test_access_that_no_operation_of_the_catalogue_needs_is_not_judged(tmp_path):
+    events = [*log_bounds(), *issued("reader", "object_configuration:read-write"), *called("reader")]
+    with store_of(tmp_path, events) as store:
+        path = store.path
+    with duckdb.connect(str(path)) as connection:
+        connection.execute("DELETE FROM operations WHERE list_contains(scopes, 'object_configuration:read-write')")
+    with open_store(path) as store:
+        assert Log(store).ask(CHECK).verdict is Verdict.NOTHING_FOUND
