@@ -405,11 +405,13 @@ def _document(path: Path) -> Iterator[tuple[int, str | Reject]]:
         with path.open("rb") as lines:
             yield from _lines(lines)
         return
-    if isinstance(whole, dict):
+    if isinstance(whole, dict) and not {"class_uid", "type_uid", "metadata"} & whole.keys():
         wrapped = [
             v for k, v in whole.items() if k.lower() in ("items", "events", "records", "data") and isinstance(v, list)
         ]
-        whole = wrapped[0] if len(wrapped) == 1 else [whole]
+        whole = wrapped[0] if len(wrapped) == 1 else whole
+    if isinstance(whole, dict):
+        whole = [whole]
     if not isinstance(whole, list):
         raise UnreadableDelivery(f"a JSON {_json_kind(whole)}, not events")
     for number, event in enumerate(whole, 1):

@@ -52,16 +52,15 @@ def write_jsonl(path: Path, events: Iterable[Event | str]) -> Path:
     return path
 
 
-def write_parquet(path: Path, events: Iterable[Event], select: str = "*", types: str = "") -> Path:
+def write_parquet(path: Path, events: Iterable[Event], select: str = "*") -> Path:
     """As DuckDB infers the schema: UUIDs and timestamps where text looks like them, structs, lists."""
     with TemporaryDirectory() as folder:
         lines = write_jsonl(Path(folder, "events.jsonl"), events)
-        options = f", columns = {types}" if types else ""
         with duckdb.connect() as connection:
             connection.execute("SET TimeZone = 'UTC'")
             connection.execute(
                 f"COPY (SELECT {select} FROM read_json('{lines}', format = 'newline_delimited', sample_size = -1, "
-                f"maximum_depth = -1{options})) TO '{path}' (FORMAT parquet, COMPRESSION snappy)"
+                f"maximum_depth = -1)) TO '{path}' (FORMAT parquet, COMPRESSION snappy)"
             )
     return path
 

@@ -356,7 +356,9 @@ def test_an_event_without_a_usable_time_is_not_placed(rows):
 
 def test_no_column_carries_a_query_string_or_a_header(rows):
     headers = [{"name": "Authorization", "value": "Bearer SECRET"}]
-    hidden = call("GET", "/v2/objects?token=SECRET", http_request__http_headers=headers, http_response__http_headers=headers)
+    hidden = call(
+        "GET", "/v2/objects?token=SECRET", http_request__http_headers=headers, http_response__http_headers=headers
+    )
     everything = [*rows.values(), *mapped(hidden)]
     assert not [row for row in everything if "SECRET" in repr(row)]
 
@@ -381,7 +383,9 @@ def test_a_name_claimed_for_a_kind_leaves_the_other():
     assert [r["kind"] for r in rows] == ["secret_read", "secret_read", "credential_issue"]
 
 
-@pytest.mark.parametrize("change", [{"mapping_columns": {"aplication_id": ("a",)}}, {"mapping_kinds": {"issue": ("a",)}}])
+@pytest.mark.parametrize(
+    "change", [{"mapping_columns": {"aplication_id": ("a",)}}, {"mapping_kinds": {"issue": ("a",)}}]
+)
 def test_an_unknown_name_in_the_settings_is_refused(change: dict[str, Any]):
     with pytest.raises(MappingError, match="aplication_id|issue"):
         load_mapping(Settings(**change))

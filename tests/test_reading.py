@@ -15,11 +15,12 @@ from hypothesis import strategies as st
 from audit_kit import reading
 from audit_kit.mapping import normalise
 from audit_kit.reading import Reader, Staged
+from audit_kit.settings import Settings
 from tests.ingest import CALL, DENIED, GONE, ISSUE, SHAPES, bare, event, stage, write_jsonl, write_parquet
 
 # ── every road gives the same rows ──────────────────────────────────────────────────────────────────────────
 
-SLOW = settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+SLOW = settings(max_examples=6, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
 TEXTS = st.sampled_from(
     ["", "-", "null", " ", " x ", "{", "[1", '{"a":1}', ' {"a": 1}', "a\tb", "ü", "-1", "a b", "7", "7.0", "https://api.attio.com/x?y=1",
      "Attio", "Denied", "allow", "\x00", "x" * 300, "😀", "[::1]", "NaN", "'", '"', "1791209007137"]
@@ -68,12 +69,14 @@ def by_slow_road(path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
 
 @SLOW
-@given(event=mutated())
-def test_fast_and_slow_road_give_the_same_rows(event: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    path = write_parquet(tmp_path / "e.parquet", [event])
+@given(events=st.lists(mutated(), min_size=1, max_size=4))
+def test_fast_and_slow_road_give_the_same_rows(
+    events: list[dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    path = write_parquet(tmp_path / "e.parquet", events)
     rows, staged = stage(path)
     assert all_rows(staged, rows) == by_slow_road(path, monkeypatch)
-    assert len(rows) + len(staged.rejects) == (0 if staged.skipped else 1)
+    assert len(rows) + len(staged.rejects) == (0 if staged.skipped else len(events))
 
 
 @SLOW
@@ -84,15 +87,14 @@ def test_json_lines_and_their_straightened_selves_give_the_same_rows(events: lis
     assert all_rows(plain_staged, plain) == all_rows(straight_staged, straight)
 
 
-AS_WRITTEN = "STRUCT(version VARCHAR, uid VARCHAR, event_code VARCHAR, tenant_uid VARCHAR, logged_time {time})"
 ROADS = {
     "as inferred": "*",
     "unmapped as JSON text": "* REPLACE (to_json(unmapped)::VARCHAR AS unmapped)",
     "unmapped as JSON": "* REPLACE (to_json(unmapped) AS unmapped)",
-    "unmapped as a map": "* REPLACE (from_json(to_json(unmapped), '\"MAP(VARCHAR, JSON)\"')::MAP(VARCHAR, VARCHAR) AS unmapped)",
+    "unmapped as a map": "* REPLACE (from_json(to_json(unmapped), '\"MAP(VARCHAR, VARCHAR)\"') AS unmapped)",
     "unmapped as key/value list": (
-        "* REPLACE (list_transform(map_entries(from_json(to_json(unmapped), '\"MAP(VARCHAR, JSON)\"')"
-        "::MAP(VARCHAR, VARCHAR)), lambda e: {'key': e.key, 'value': e.value}) AS unmapped)"
+        "* REPLACE (list_transform(map_entries(from_json(to_json(unmapped), '\"MAP(VARCHAR, VARCHAR)\"')), "
+        "lambda e: {'key': e.key, 'value': e.value}) AS unmapped)"
     ),
     "unmapped as a blob": "* REPLACE (encode(to_json(unmapped)::VARCHAR) AS unmapped)",
     "actor as JSON text": "* REPLACE (to_json(actor)::VARCHAR AS actor)",
@@ -269,7 +271,7 @@ UNREADABLE: dict[str, Any] = {
     "cut.parquet": (lambda p: truncated(p.read_bytes()), "truncated"),
     "empty.parquet": (lambda p: b"", "empty"),
     "empty.jsonl": (lambda p: b"", "empty"),
-    "error.parquet": (lambda p: b"<?xml version='1.0'?><Error>AccessDenied</Error>", "not Parquet: it begins with '<?xml"),
+    "error.parquet": (lambda p: b"<Error>AccessDenied</Error>", "not Parquet: it begins with '<Error>"),
     "damaged.parquet": (damaged_inside, "a Parquet file that cannot be read"),
     "cut.jsonl.gz": (lambda p: truncated(gzip.compress(json.dumps(SHAPES).encode() + b"\n")), "damaged or cut short"),
     "plain.jsonl.gz": (lambda p: b"{}\n", "not gzip"),
@@ -302,7 +304,7 @@ def test_an_unknown_kind_of_file_is_skipped(tmp_path: Path):
 
 
 def test_a_parquet_file_without_rows_is_read(tmp_path: Path):
-    path = write_parquet(tmp_path / "e.parquet", SHAPES, "* FROM (SELECT *", "")if False else tmp_path / "e.parquet"
+    path = tmp_path / "e.parquet"
     with duckdb.connect() as connection:
         connection.execute(f"COPY (SELECT 1 AS class_uid, 1 AS time LIMIT 0) TO '{path}' (FORMAT parquet)")
     rows, staged = stage(path)
@@ -313,7 +315,7 @@ def test_files_whose_schemas_differ_are_read_each_by_its_own(tmp_path: Path, par
     paths = [
         write_parquet(tmp_path / "a.parquet", [bare(actor={"app_uid": "app"})]),
         write_parquet(tmp_path / "b.parquet", [bare(actor={"user": {"uid": "u"}}, time="2026-10-05T14:03:27.137Z")]),
-        write_parquet(tmp_path / "c.parquet", [bare(actor="{\"user\": {\"uid\": \"t\"}}", class_uid="6003")]),
+        write_parquet(tmp_path / "c.parquet", [bare(actor='{"user": {"uid": "t"}}', class_uid="6003")]),
         write_parquet(tmp_path / "d.parquet", [bare(actor=None, unmapped=7)]),
     ]
     rows, staged = stage(*paths, parquet)
@@ -335,8 +337,6 @@ def test_one_event_that_the_statement_stumbles_over_costs_that_event(tmp_path: P
         self._json_select = f"{stumble} ({self._json_select})"
 
     monkeypatch.setattr(Reader, "__init__", broken)
-    from audit_kit.settings import Settings
-
     lines = [event(message="bad" if n == 5 else f"m{n}") for n in range(9)]
     rows, staged = stage(write_jsonl(tmp_path / "e.jsonl", lines), settings=Settings())
     assert [r["message"] for r in rows] == [f"m{n}" for n in range(9) if n != 5]
