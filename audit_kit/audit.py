@@ -77,7 +77,7 @@ def audit(
         period=period,
         as_of=min(ends),
         organisation=settings.organisation,
-        zones=_texts(store, "SELECT DISTINCT zone_id FROM events, period WHERE zone_id IS NOT NULL AND " + _IN_PERIOD),
+        zones=_zones(store, settings),
         resources=tuple(r.id for r in settings.resources),
         tool_version=__version__,
         checks_hash=checks_hash(checks),
@@ -263,6 +263,12 @@ def _partial_because(period: Period, first: datetime | None, last: datetime | No
     return " and ".join(said) or None
 
 
+def _zones(store: Store, settings: Settings) -> tuple[str, ...]:
+    """The zones that the events name, else the one of the settings."""
+    named = store.query(f"SELECT DISTINCT zone_id FROM events, period WHERE zone_id IS NOT NULL AND {_IN_PERIOD}")
+    return tuple(sorted(named["zone_id"].to_list())) or ((settings.zone,) if settings.zone else ())
+
+
 def _population(store: Store) -> dict[str, int]:
     row = store.query(
         "SELECT count(*) AS events, count(*) FILTER (kind = 'api_call') AS api_calls, "
@@ -323,10 +329,6 @@ def _require_known_parameters(checks: Iterable[Check], settings: Settings) -> No
 def _counts(store: Store, sql: str) -> tuple[tuple[str, int], ...]:
     rows = store.query(sql).rows()
     return tuple(sorted(((str(name), int(n)) for name, n in rows), key=lambda item: (-item[1], item[0])))
-
-
-def _texts(store: Store, sql: str) -> tuple[str, ...]:
-    return tuple(sorted(store.query(sql).to_series().to_list()))
 
 
 def _utc(instant: datetime | None) -> datetime | None:

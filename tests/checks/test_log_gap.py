@@ -45,6 +45,10 @@ def test_silent_hours_in_a_row_are_reported_as_one_gap(found, log):
     assert gap.sample_events == ()
 
 
+def test_an_event_at_the_very_end_of_a_gap_comes_after_it(found):
+    assert found["log 2026-08-18 09:00 UTC"].details["first_event_after"] == "2026-08-18 10:00:00 UTC"
+
+
 def test_an_hour_that_usually_holds_ten_events_is_reported(found):
     assert found["log 2026-08-25 10:00 UTC"].reason.startswith("No event of any kind for 1 hour, ")
 

@@ -108,7 +108,12 @@ def test_denials_of_nobody_named_are_reported(tmp_path: Path):
 
 
 def test_what_was_asked_for_by_whom_is_told(tmp_path: Path):
-    more = {"requested_scopes": ["note:read", "task:read"], "application_id": "other", "policy_set_version": "8"}
+    more = {
+        "resource_id": None,
+        "requested_scopes": ["note:read", "task:read"],
+        "application_id": "other",
+        "policy_set_version": "8",
+    }
     events = [
         *denials(5, policies=["p"], policy_set_id="set", policy_set_version="7"),
         *denials(5, policies=["p"], **more),
@@ -116,9 +121,17 @@ def test_what_was_asked_for_by_whom_is_told(tmp_path: Path):
     (finding,) = run_check(tmp_path, CHECK, [*log_bounds(), *events]).findings
     assert finding.details["application_ids"] == ["crm-agent", "other"]
     assert finding.details["requested_scopes"] == ["note:read", "object_configuration:read", "task:read"]
+    assert finding.details["resource_ids"] == ["https://api.attio.com"]
     assert (finding.details["policy_set_id"], finding.details["policy_set_versions"]) == ("set", ["7", "8"])
 
 
 def test_the_end_of_the_period_is_not_in_it(tmp_path: Path):
     late = [denial(at("2026-09-29 00:00"), ["p"]) for _ in range(10)]
     assert not run_check(tmp_path, CHECK, [*log_bounds(), *late, issue(START)]).findings
+
+
+def test_the_sentence_names_the_first_and_the_last_day(tmp_path: Path):
+    days = [denial(START + timedelta(days=n), ["p"], policy_set_id=f"set-{n}") for n in range(12)]
+    (finding,) = run_check(tmp_path, CHECK, [*log_bounds(), *days]).findings
+    assert finding.reason == "12 denials of ada by p on 12 days, 2026-08-03 to 2026-08-14"
+    assert [e.event_uid for e in finding.sample_events] == [e["event_uid"] for e in days[:5]]

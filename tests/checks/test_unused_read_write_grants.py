@@ -15,6 +15,7 @@ from tests.builders import (
     consent,
     daily,
     denial,
+    event,
     issue,
     log_bounds,
     revocation,
@@ -76,7 +77,18 @@ def estate():
         yield from called(f"untold-{outcome}", WRITE_NOTES, http_status=None, outcome=outcome)
     yield from [*granted("half-used", "note:read-write task:read-write"), *called("half-used", WRITE_NOTES)]
 
+    yield from [*granted("always"), *called("always", WRITE_NOTES, 120, LOG_STARTS)]
+    yield from [*unused("untold-once"), *called("untold-once", days=1, http_status=None, outcome="unknown")]
+    yield from [*granted("two-dates"), *granted("two-dates", "task:read-write", "2026-06-05"), *called("two-dates")]
+
     # What stands.
+    yield from [*unused("edge", resource_id=ATTIO), *issued("edge", days=1, starts=LOG_STARTS)]
+    for when in (PERIOD_STARTS, LOG_ENDS - SECOND, LOG_ENDS):
+        yield from [issue(when, "note:read", user_id="edge"), api_call(when, user_id="edge")]
+        yield issue(when, "note:read", user_id="edge", resource_id="elsewhere")
+        yield event(when, "sign_in", user_id="edge")
+    yield from [*granted("consents-later", when=LOG_ENDS), *called("consents-later")]
+    yield from [issue(LOG_ENDS, "note:read-write", user_id="issued-later"), *called("issued-later")]
     yield from [*unused("revoked"), revocation("2026-08-01", user_id="revoked")]
     yield from [*unused("revoked-scope"), revocation("2026-08-01", "note:read-write", user_id="revoked-scope")]
     yield from [*unused("revoked-other"), revocation("2026-08-01", "task:read-write", user_id="revoked-other")]
@@ -128,7 +140,15 @@ def estate():
     yield from granted("rare-beside-unused", "note:read-write task:read-write")
     yield from [*called("rare-beside-unused"), *called("rare-beside-unused", WRITE_NOTES, 1, at("2026-06-11"))]
 
+    for days in (400, 401):
+        name = f"ancient-{days}"
+        yield from [*unused(name), *called(name, WRITE_NOTES, 1, PERIOD_STARTS - timedelta(days=days))]
+    yield from [*granted("twice-rare", "note:read-write task:read-write"), *called("twice-rare")]
+    yield from called("twice-rare", WRITE_NOTES, 1, at("2026-06-11"))
+    yield from called("twice-rare", "DELETE /v2/tasks/{task_id}", 1, at("2026-06-12"))
+
     # What cannot be judged.
+    yield from [*granted("unheard-once"), issue(PERIOD_STARTS, "note:read", user_id="unheard-once")]
     yield from granted("idle")
     yield from [*granted("unheard"), *issued("unheard", "note:read", 3)]
     yield from [*granted("unheard-refused"), denial(PERIOD_STARTS, user_id="unheard-refused")]
@@ -170,7 +190,7 @@ def test_a_grant_that_nobody_writes_with_is_reported(found, log):
 
 
 @pytest.mark.parametrize(
-    "user", ["writer", "by-another-application", "first-day", "last-day", "answered-302", "untold-success"]
+    "user", ["writer", "always", "by-another-application", "first-day", "last-day", "answered-302", "untold-success"]
 )
 def test_a_grant_that_is_used_for_writing_is_ignored(found, user):
     assert user not in found
@@ -190,11 +210,24 @@ def test_without_a_status_the_outcome_tells(found):
     assert found["untold-failure"].state is State.OPEN
     because = "how 90 of the calls for this user ended is not told: they may have written"
     assert found["untold-unknown"].inconclusive_because == because
+    assert found["untold-once"].inconclusive_because.startswith("how 1 of the calls ")
 
 
 def test_a_write_after_the_period_does_not_count(found):
     assert found["day-after"].state is State.OPEN
     assert found["day-after"].event_count == 91
+
+
+def test_the_events_are_the_consents_and_what_the_period_holds(found, log):
+    edge = found["edge"]
+    listed = log.events_of(edge)
+    assert edge.event_count == 1 + 90 + 4 == listed.height
+    assert [e.event_uid for e in edge.sample_events] == listed["event_uid"].to_list()[:5]
+    assert edge.last_at == LOG_ENDS - SECOND
+
+
+def test_two_scopes_are_held_since_the_older(found):
+    assert found["two-dates"].first_at == LOG_STARTS
 
 
 def test_only_the_unused_scope_is_named(found):
@@ -219,7 +252,18 @@ def test_a_quote_in_a_name_stays_inside_the_sql(found, log):
 
 @pytest.mark.parametrize(
     "user",
-    ["revoked", "revoked-scope", "expired", "shortened", "refused", "issued-revoked", "issue-refused", "issued-beside"],
+    [
+        "revoked",
+        "revoked-scope",
+        "expired",
+        "shortened",
+        "refused",
+        "issued-revoked",
+        "issue-refused",
+        "issued-beside",
+        "consents-later",
+        "issued-later",
+    ],
 )
 def test_a_grant_that_does_not_stand_is_ignored(found, user):
     assert user not in found
@@ -276,7 +320,15 @@ def test_rare_use_before_the_period_is_inconclusive(found, log):
     assert by_user(log.ask(CHECK, look_back_days=19))["yearly"].state is State.OPEN
 
 
+def test_rare_use_is_remembered_for_400_days_and_its_last_day_told(found):
+    assert found["ancient-400"].state is State.INCONCLUSIVE
+    assert found["ancient-401"].state is State.OPEN
+    assert found["twice-rare"].inconclusive_because.startswith("last used for writing on 2026-06-12")
+
+
 def test_a_user_without_any_call_is_reported(found):
+    idle = found["idle"].details
+    assert (idle["active_day_count"], idle["call_count"], idle["issue_count"]) == (0, 0, 0)
     assert found["idle"].state is State.OPEN
     assert found["unheard-before"].state is found["unheard-refused"].state is State.OPEN
 
@@ -284,6 +336,11 @@ def test_a_user_without_any_call_is_reported(found):
 def test_issues_without_a_call_are_inconclusive(found):
     because = "3 credentials had been issued for this user and no call is in the log: the log may not show all calls"
     assert found["unheard"].inconclusive_because == because
+
+
+def test_one_issue_without_a_call_is_inconclusive(found):
+    assert found["unheard-once"].inconclusive_because.startswith("1 credential had been issued for this user")
+    assert found["unheard-once"].details["issue_count"] == 1
 
 
 def test_a_grant_that_names_no_resource_is_inconclusive(found, log):
@@ -341,6 +398,9 @@ def test_a_gap_is_inconclusive_where_a_call_could_be_expected_in_it(gapped):
 
 def requests():
     yield from log_bounds()
+    yield from granted("idle")
+    yield from [*issued("modest", starts=LOG_STARTS, days=20), *granted("unnamed-once")]
+    yield issue(PERIOD_STARTS, None, user_id="unnamed-once")
     for user, asked in (("modest", "note:read-write"), ("greedy", "note:read"), ("unnamed", None)):
         yield from [*granted(user, "note:read-write"), *issued(user, asked)]
     yield from [*granted("eraser", "record_permission:read-write"), *issued("eraser", "note:read", 1)]
@@ -389,7 +449,9 @@ def test_by_request_a_later_request_does_not_count(requested):
 def test_by_request_unnamed_scopes_are_inconclusive(requested):
     because = "90 of the credential issues for this user named no scopes, and may have been for any"
     assert requested["unnamed"].inconclusive_because == because
-    assert requested["unnamed-refused"].state is State.OPEN
+    assert requested["unnamed-once"].state is State.INCONCLUSIVE
+    assert requested["unnamed-refused"].state is requested["idle"].state is State.OPEN
+    assert requested["idle"].details["issue_count"] == 0
 
 
 def test_by_request_rare_requests_are_inconclusive(requested, by_request):
@@ -405,6 +467,12 @@ def test_by_request_a_gap_is_inconclusive_where_an_issue_could_be_expected_in_it
     (finding,) = ask_once(tmp_path, CHECK, kept).findings
     because = "the log has gaps in which about 1 of the credential issues for this user could be expected"
     assert finding.inconclusive_because == because
+
+
+def test_a_single_call_in_the_log_is_a_log_of_calls(tmp_path):
+    events = [*log_bounds(), *granted("ada"), issue(PERIOD_STARTS, "note:read"), api_call(PERIOD_STARTS)]
+    (finding,) = ask_once(tmp_path, CHECK, events).findings
+    assert finding.details["evidence"] == "by use"
 
 
 # ── could not judge ─────────────────────────────────────────────────────────────────────────────────────────
