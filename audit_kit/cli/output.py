@@ -85,8 +85,8 @@ def show_collected(collected: Collected) -> None:
             )
     if collected.nothing_matched:
         click.echo(
-            "NOTHING MATCHED: every event names a resource that is not in scope. Compare [[resources]] in audit-kit.toml "
-            "with the names above, then run audit-kit remap.",
+            "NOTHING MATCHED: every event names a resource that is not in scope. Compare [[resources]] in "
+            "audit-kit.toml with the names above, then run audit-kit remap.",
             err=True,
         )
 

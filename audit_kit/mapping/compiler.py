@@ -62,7 +62,7 @@ class Compiler:
             if (leaf := inside.leaf(sub_path))
         }
         self.texts_in_lists += [
-            f"array_to_string(list_transform({expression}, lambda r: {text}), chr(10))" for text in inside.texts
+            f"array_to_string(list_transform({expression}, lambda r: {text}), chr(30))" for text in inside.texts
         ]
         if not leaves:
             return None

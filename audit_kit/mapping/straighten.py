@@ -6,11 +6,12 @@ import json
 from typing import Any
 
 # Marks JSON that `from_json` would read differently from its meaning: a key with a dot, a key/value list, text that
-# is itself JSON, a number not in its plain form (7.0, 1e3, NaN). A false alarm only costs the slower road.
+# is itself JSON (also as a whole, or of a list joined by \x1e), a number not in its plain form (7.0, 1e3, NaN). A false
+# alarm only costs the slower road.
 ODD_JSON = (
     r'"[^"\\]*\.[^"\\]*"\s*:'
     r'|"(?i:key)"\s*:'
-    r'|(?m:^\s*")'
+    r'|(?:^|\x1e)\s*"'
     r'|[:\[,]\s*"(?:\s|\\[nrt])*[\[{]'
     r"|:\s*-?(?:[0-9]+(?:\.[0-9]*0+|(?:\.[0-9]+)?[eE][+-]?[0-9]+)\s*[,}\]]|(?i:nan|inf))"
 )

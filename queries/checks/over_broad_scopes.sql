@@ -238,7 +238,9 @@ SELECT
     || CASE WHEN len(undecided) > 0 THEN '; not used, and not yet to be judged: ' || array_to_string(undecided, ', ') ELSE '' END
     || CASE WHEN len(unused) > 0 THEN '. Over-privilege index ' || printf('%.2f', over_privilege_index) || ' of 1' ELSE '' END AS reason,
     -- Grave is what is mostly unused and can do most harm; what is not known to be unused is for review.
-    CASE WHEN NOT has_calls OR over_privilege_index < parameter('min_index') THEN 'low' WHEN is_critical AND over_privilege_index >= 0.5 THEN 'high' ELSE 'medium' END AS severity,
+    CASE WHEN NOT has_calls OR over_privilege_index < parameter('min_index') THEN 'low'
+         WHEN is_critical AND over_privilege_index >= 0.5 THEN 'high'
+         ELSE 'medium' END AS severity,
     inconclusive_because,
     (SELECT min(occurred_at) FROM events WHERE kind = 'credential_issue' AND events.application_id = judged.application_id
         AND coalesce(events.resource_id, 'resource not named') = judged.resource_id
