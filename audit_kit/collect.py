@@ -8,6 +8,7 @@ and the next one goes on where it stopped.
 from __future__ import annotations
 
 import hashlib
+import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -22,11 +23,12 @@ from audit_kit.mapping import EventMapping, load_mapping
 from audit_kit.model import DeliveredFile
 from audit_kit.reading import Reader, Staged
 from audit_kit.settings import Settings, Source
-from audit_kit.sources import Listed, fetch_file, list_files
+from audit_kit.sources import PART, Listed, fetch_file, list_files
 from audit_kit.store import (
     deliveries_folder,
     insert_rows,
     open_store,
+    remove_leftovers,
     replacing,
     scratch_connection,
     settle_store,
@@ -37,6 +39,7 @@ from audit_kit.store import (
 
 _BATCH_BYTES = 64 << 20
 _BATCH_FILES = 500
+_SPILL = ".audit-kit-"  # scratch space beside the store, by process
 Progress = Callable[[int, int], None]  # files done, files in all
 
 
@@ -85,6 +88,7 @@ def collect(settings: Settings, sources: Sequence[Source], progress: Progress | 
     ledger = _Ledger.read(settings.store)
     new = [item for item in listed if not ledger.has_unchanged(item)]
     folder = deliveries_folder(settings.store)
+    remove_leftovers(folder, PART)
     deliveries = (d for d in (_fetch(item, folder) for item in new) if not ledger.has_content(d))
     files, others = _ingest(settings, settings.store, mapping, deliveries, len(new), progress)
     return Collected(tuple(files), len(listed) - len(files), tuple(others))
@@ -185,7 +189,8 @@ def _ingest(
     done: list[DeliveredFile] = []
     others: dict[str, int] = {}
     store.parent.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(prefix=".audit-kit-", dir=store.parent) as spill:
+    remove_leftovers(store.parent, _SPILL)
+    with TemporaryDirectory(prefix=f"{_SPILL}{os.getpid()}-", dir=store.parent) as spill:
         connection = scratch_connection(Path(spill))
         try:
             reader = Reader(connection, mapping)

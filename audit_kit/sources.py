@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from glob import has_magic
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import IO
 
 from audit_kit.errors import StoreError, UnreadableDelivery, UsageError
 
+PART = ".part-"  # a copy that is being made, by process
 FORMATS = {".parquet": "parquet", ".jsonl.gz": "jsonl.gz", ".jsonl": "jsonl", ".json": "json"}
 
 
@@ -59,7 +61,7 @@ def fetch_file(listed: Listed, folder: Path) -> tuple[str, Path]:
 
     The copy appears whole or not at all. UnreadableDelivery: it cannot be read (any more).
     """
-    part = folder / f".part-{os.getpid()}"
+    part = folder / f"{PART}{os.getpid()}"
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         with open(part, "wb", opener=_owner_only) as copy:
@@ -72,7 +74,8 @@ def fetch_file(listed: Listed, folder: Path) -> tuple[str, Path]:
     except OSError as error:
         raise StoreError(f"{folder}: the delivery {listed.name} cannot be kept there: {error.strerror}") from None
     finally:
-        part.unlink(missing_ok=True)
+        with suppress(OSError):
+            part.unlink()
     return sha256, kept
 
 

@@ -8,7 +8,10 @@ the file, and its lock is held only while it is really read or written.
 from __future__ import annotations
 
 import csv
+import fcntl
 import os
+import re
+import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -66,7 +69,7 @@ def scratch_connection(spill: Path | None = None) -> duckdb.DuckDBPyConnection:
 def open_store(path: Path) -> Iterator[Store]:
     """Opens an existing store for reading. Raises StoreMissing where there is none, StoreBusy while one writes."""
     missing = StoreMissing(f"{path}: there is no store yet; `audit-kit collect` makes one")
-    if not path.is_file():
+    if not path.is_file() or path.stat().st_size == 0:  # empty: a collect was stopped as it began
         raise missing
     connection = scratch_connection()
     try:
@@ -87,6 +90,7 @@ def writing(connection: duckdb.DuckDBPyConnection, path: Path) -> Iterator[None]
     old_mask = os.umask(0o077)  # owner only: the log holds people's names and what they did
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        _remove_stillborn(path)
         _attach(connection, path, read_only=False)
         try:
             connection.execute("USE store")
@@ -107,6 +111,16 @@ def writing(connection: duckdb.DuckDBPyConnection, path: Path) -> Iterator[None]
             connection.execute("DETACH store")
     finally:
         os.umask(old_mask)
+
+
+def _remove_stillborn(path: Path) -> None:
+    """A run that is stopped as it begins leaves an empty file, which DuckDB refuses; one that begins holds its lock."""
+    with suppress(OSError):
+        if path.stat().st_size == 0:
+            with path.open("r+b") as file:
+                fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if os.fstat(file.fileno()).st_size == 0:
+                    path.unlink()
 
 
 def settle_store(path: Path) -> None:
@@ -150,6 +164,28 @@ class ArrowFrame:
 
     def __arrow_c_stream__(self, requested_schema: object = None) -> object:
         return self.frame.__arrow_c_stream__(requested_schema)
+
+
+def remove_leftovers(folder: Path, prefix: str) -> None:
+    """Takes away `<prefix><pid>…` of processes that were killed; they can hold what the log holds."""
+    for path in folder.glob(f"{prefix}*"):
+        pid = re.match(r"\d+", path.name.removeprefix(prefix))
+        if pid is None or _is_alive(int(pid[0])):
+            continue
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
 
 
 def insert_rows(connection: duckdb.DuckDBPyConnection, table: str, rows: Sequence[Sequence[Any]]) -> None:

@@ -387,12 +387,12 @@ def test_a_name_claimed_for_a_kind_leaves_the_other():
     "change", [{"mapping_columns": {"aplication_id": ("a",)}}, {"mapping_kinds": {"issue": ("a",)}}]
 )
 def test_an_unknown_name_in_the_settings_is_refused(change: dict[str, Any]):
-    with pytest.raises(MappingError, match="aplication_id|issue"):
+    with pytest.raises(MappingError, match=r"aplication_id|issue"):
         load_mapping(Settings(**change))
 
 
 def test_an_unknown_catalogue_is_refused():
-    with pytest.raises(MappingError, match="'nowhere'.*attio"):
+    with pytest.raises(MappingError, match=r"'nowhere'.*attio"):
         load_mapping(Settings(catalog="nowhere"))
 
 

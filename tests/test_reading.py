@@ -22,7 +22,7 @@ from tests.ingest import CALL, DENIED, GONE, ISSUE, SHAPES, bare, event, stage, 
 
 # Without shrinking, which would plan hundreds of statements; a failure prints its events.
 SLOW = settings(
-    max_examples=6,
+    max_examples=4,
     deadline=None,
     suppress_health_check=list(HealthCheck),
     phases=(Phase.generate,),

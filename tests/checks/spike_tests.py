@@ -20,8 +20,8 @@ def calls(when, number, **different):
 
 
 def steady(application="crm-agent", without=(), **different):
-    """20 calls in one hour of every day, by an application and a user of its own name."""
-    own = {"application_id": application, "application_name": None, "user_id": application, **different}
+    """20 calls in one hour of every day, by an application and a user of its own."""
+    own = {"application_id": application, "application_name": None, "user_id": f"user of {application}", **different}
     for when in daily(LOG_STARTS, LOG_ENDS, 10):
         if when not in without:
             yield from calls(when, 20, **own)
@@ -29,7 +29,7 @@ def steady(application="crm-agent", without=(), **different):
 
 def burst(status, failures, of, when=BURST, application="crm-agent", **different):
     """`failures` of `of` calls in one hour."""
-    own = {"application_id": application, "application_name": None, "user_id": application, **different}
+    own = {"application_id": application, "application_name": None, "user_id": f"user of {application}", **different}
     yield from calls(when, failures, status=status, **own)
     yield from calls(when + timedelta(minutes=20), of - failures, **own)
 
@@ -163,7 +163,7 @@ def test_a_resource_that_fails_for_everybody_is_a_finding_of_the_resource(tmp_pa
 
 def test_two_bursts_a_few_hours_apart_list_only_their_own_events(tmp_path, check, status):
     again = BURST + timedelta(hours=4)
-    between = calls(BURST + timedelta(hours=2), 1, status=status, user_id="crm-agent")
+    between = calls(BURST + timedelta(hours=2), 1, status=status, user_id="user of crm-agent")
     events = [*log_bounds(), *steady(without=[BURST]), *burst(status, 30, 40), *burst(status, 30, 40, again), *between]
     with log_of(tmp_path, events) as log:
         (spike,) = log.ask(check).findings

@@ -84,13 +84,14 @@ def test_a_log_that_is_never_silent_is_ignored(tmp_path):
 
 
 def test_with_two_weeks_of_log_an_hour_is_compared_with_other_working_days(tmp_path):
-    starts = at("2026-09-12")  # a Saturday, 17 days before the end
-    events = [
-        e for e in busy_hour(without=["2026-09-22"]) if e["occurred_at"] >= starts and e["occurred_at"].weekday() < 5
-    ]
+    """A Monday is there three times and stands for itself; a Tuesday and a Saturday are there twice."""
+    starts = at("2026-09-14")
+    working_days = [e for e in busy_hour(without=["2026-09-22"]) if e["occurred_at"].weekday() < 5]
+    mondays = [e for e in busy_hour(15, without=["2026-09-21"]) if e["occurred_at"].weekday() == 0]
+    events = [e for e in (*working_days, *mondays) if e["occurred_at"] >= starts]
     bounds = [event(starts), event(LOG_ENDS - timedelta(seconds=1))]
     found = ask_once(tmp_path, CHECK, [*bounds, *events]).findings
-    assert [f.entity for f in found] == ["log 2026-09-22 09:00 UTC"]
+    assert [f.entity for f in found] == ["log 2026-09-21 15:00 UTC", "log 2026-09-22 09:00 UTC"]
 
 
 def test_fourteen_days_of_log_are_needed(tmp_path):
