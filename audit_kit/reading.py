@@ -378,8 +378,8 @@ def _lines(lines: IO[bytes] | gzip.GzipFile) -> Iterator[tuple[int, str | Reject
                 pass
             yield number, Reject("", number, f"a line of more than {_LONGEST_LINE >> 20} MiB", start)
             continue
-        line = line.removeprefix(b"\xef\xbb\xbf").strip()
-        if not line:
+        line = line.removeprefix(b"\xef\xbb\xbf").rstrip(b"\r\n")
+        if not line.strip():
             continue
         try:
             yield number, line.decode("utf-8")

@@ -34,7 +34,7 @@ _BY_HAND = """
     resources[1].name AS resource_name, string_split(api.request.data.scope, ' ') AS requested_scopes,
     string_split(api.response.data.scope, ' ') AS granted_scopes, http_request.http_method AS http_method,
     http_request.url.path AS http_path, http_response.code AS http_status, api.request.data.grant_type AS grant_type,
-    actor.session.uid AS session_id, metadata.correlation_uid AS correlation_id, src_endpoint.ip AS source_ip,
+    session.uid AS session_id, metadata.correlation_uid AS correlation_id, src_endpoint.ip AS source_ip,
     http_request.user_agent AS user_agent, metadata.tenant_uid AS zone_id, message, entity.uid AS entity_id
 """
 

@@ -256,8 +256,10 @@ def test_deliveries_are_kept_as_they_came_for_the_owner_alone(run, inbox: Path, 
 
 MAPPED_OTHERWISE: dict[str, dict[str, Any]] = {
     "scope": {"resources": (ResourceScope("https://x.example", "X"),)},
-    "columns": {"mapping_columns": {"stated_user_id": ("unmapped.who",), "event_uid": ("unmapped.id",)}},
-    "kinds": {"mapping_kinds": {"secret_read": ("credentials:issue",)}},
+    "mapping": {
+        "mapping_columns": {"stated_user_id": ("unmapped.who",), "event_uid": ("unmapped.id",)},
+        "mapping_kinds": {"secret_read": ("credentials:issue",)},
+    },
 }
 
 
@@ -329,7 +331,7 @@ def test_remap_of_nothing_says_that_there_is_no_store(store: Path):
 # ── crashes ─────────────────────────────────────────────────────────────────────────────────────────────────
 
 SMALL_BATCHES = (
-    "import sys, audit_kit.collect as c; c._BATCH_FILES = 4; from audit_kit.cli import main; "
+    "import sys, audit_kit.collect as c; c._BATCH_FILES = 6; from audit_kit.cli import main; "
     "sys.argv[0] = 'audit-kit'; main()"
 )
 

@@ -206,7 +206,7 @@ def test_an_application_that_uses_all_is_ignored(found):
 
 def test_the_index_is_reported_from_a_quarter_on(found, log):
     assert found["at-quarter"].details["over_privilege_index"] == 0.25
-    assert found["at-quarter"].state is State.OPEN
+    assert (found["at-quarter"].severity, found["at-quarter"].state) == (Severity.MEDIUM, State.OPEN)
     assert "below-quarter" not in found
     more = by_application(log.ask(CHECK, min_index=0.2))
     assert more["below-quarter"].details["over_privilege_index"] == 0.2
@@ -309,6 +309,7 @@ def test_issues_that_name_no_resource_are_inconclusive(found, log):
     assert finding.state is State.INCONCLUSIVE
     assert finding.event_count == 90 == log.events_of(finding).height
     assert finding.first_at == PERIOD_STARTS + timedelta(hours=8)
+    assert len(finding.sample_events) == 5
 
 
 @pytest.mark.parametrize("how", [200, 403, "untold"])
@@ -373,6 +374,10 @@ def test_issues_that_name_no_scopes_are_inconclusive(found):
     assert found["all-unnamed"].reason == "all-unnamed is issued credentials whose scopes the log does not name"
     assert found["all-unnamed"].state is State.INCONCLUSIVE
     assert found["all-unnamed"].severity is Severity.LOW
+    assert (found["all-unnamed"].details["unweighted_index"], found["all-unnamed"].details["over_privilege_index"]) == (
+        0,
+        0,
+    )
 
 
 def test_unnamed_scopes_excuse_no_unused_one(found):
